@@ -1,0 +1,1 @@
+"""What may vary in a study: dimensions, spaces, families and designs, as plain data."""

@@ -1,0 +1,1 @@
+"""What a study is: its file, plan, record, runner, tracker and report."""

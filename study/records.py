@@ -1,0 +1,120 @@
+"""The plain data that planner, ledger, runner, tracker and report exchange."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+Param = float | int | str
+"""One sampled hyperparameter value."""
+
+
+class Phase(StrEnum):
+    """The phases of a study's protocol, named as in the trial table, in the order in which they run."""
+
+    SEARCH = "search"
+    SENSITIVITY = "sensitivity"
+    LR_SLICE = "lr_slice"
+    FACTOR_SLICE = "factor_slice"
+    CONFIRMATION = "confirmation"
+
+
+class Outcome(StrEnum):
+    """How a trial ended. The first three enter the analysis."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    INFRA_FAILED = "infra_failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTrial:
+    """One configuration with one seed, to be trained once."""
+
+    key: str
+    """Name within the study, such as `sensitivity/rsgd/r02/p05`; also its folder."""
+    phase: Phase
+    slice: str
+    """Empty, `lr`, or the factor that a factor slice varies."""
+    family: str
+    replicate: int
+    point: int
+    seed: int
+    """Where everything random in the trial derives from; equal for all families of a pair."""
+    params: Mapping[str, Param]
+    """Sampled hyperparameters: lr, router_lr, num_experts, top_k, rank, and the family's own."""
+    steps: int
+    """Optimizer steps at full budget."""
+
+    @property
+    def configuration(self) -> str:
+        """Short name of (family, params), the same for every seed of a configuration."""
+        canonical = json.dumps(dict(self.params), sort_keys=True)
+        return hashlib.sha256(f"{self.family}:{canonical}".encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What a trial reported at one step."""
+
+    trial: str
+    """Key of the trial."""
+    step: int
+    """Optimizer steps done; 0 is the adapter as initialised."""
+    metrics: Mapping[str, float]
+    """Named figures, units in their names; never NaN or infinite."""
+    recorded_at: float
+    """Unix time in seconds at which the driver received it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a trial ended, with its final scores."""
+
+    outcome: Outcome
+    steps: int
+    """Optimizer steps done."""
+    reason: str = ""
+    """One sentence, empty for a finished trial."""
+    value: float | None = None
+    """Loss in nats on the report split; absent when diverged, stopped or lost."""
+    select_value: float | None = None
+    """Loss in nats on the select split at the last step done."""
+    init_value: float | None = None
+    """Loss in nats on the report split at initialisation, the cap of the analysis."""
+    device_seconds: float = 0.0
+    metrics: Mapping[str, float] | None = None
+    """Further final figures, such as `report_accuracy`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """A planned trial as the ledger holds it."""
+
+    planned: PlannedTrial
+    attempts: int
+    """How often it was started."""
+    ending: Ending | None
+    """Absent while the trial is planned or running."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungRecord:
+    """One decision of ASHA, kept so that a resumed study decides on the same ground."""
+
+    family: str
+    trial: str
+    rung: int
+    """Optimizer steps of the rung."""
+    value: float
+    """The finite, capped loss that was compared."""
+    cutoff: float | None
+    """What it was compared with; absent for the first arrivals."""
+    num_recorded: int
+    """Trials at the rung when it was decided, this one included."""
+    action: str
+    """`continue` or `stop`."""

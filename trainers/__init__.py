@@ -1,0 +1,1 @@
+"""How trials train: adapters, optimizers, tasks and one trial's life."""
