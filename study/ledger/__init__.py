@@ -1,0 +1,23 @@
+"""The record of every study, in SQLite or PostgreSQL: the only door to the database."""
+
+from study.ledger.ledger import Ledger
+from study.ledger.rows import (
+    Claim,
+    Event,
+    RunKind,
+    StudyRecord,
+    StudyState,
+    TrackedRun,
+    TrialActivity,
+)
+
+__all__ = [
+    "Claim",
+    "Event",
+    "Ledger",
+    "RunKind",
+    "StudyRecord",
+    "StudyState",
+    "TrackedRun",
+    "TrialActivity",
+]

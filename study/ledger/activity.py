@@ -1,0 +1,37 @@
+"""What a view of a study must know of its trials, within the transaction that is given."""
+
+from sqlalchemy import Connection, select
+
+from study.ledger import schema
+from study.ledger.measurements import newest_by_trial
+from study.ledger.rows import TrialActivity
+from study.ledger.trials import as_record, in_plan_order
+
+_A = schema.attempt.c
+_T = schema.trial.c
+
+
+def listed(connection: Connection, study_id: int) -> list[TrialActivity]:
+    """Every trial that was started or has ended, with what a view of it must know."""
+    attempts = connection.execute(
+        select(_A.trial_id, _A.started_at, _A.ended_at)
+        .join(schema.trial, _A.trial_id == _T.id)
+        .where(_T.study_id == study_id)
+        .order_by(_A.number)
+    ).all()
+    started_at: dict[int, float] = {}
+    for attempt in attempts:
+        started_at.setdefault(attempt.trial_id, attempt.started_at)
+    open_trials = {attempt.trial_id for attempt in attempts if attempt.ended_at is None}
+    newest = newest_by_trial(connection, study_id)
+    return [
+        TrialActivity(
+            record=as_record(row),
+            running=row.id in open_trials,
+            started_at=started_at.get(row.id),
+            ended_at=row.ended_at,
+            last_measurement=newest.get(row.id, 0),
+        )
+        for row in connection.execute(in_plan_order(study_id))
+        if row.id in started_at or row.outcome is not None
+    ]

@@ -1,0 +1,116 @@
+"""Who drives a study: one process at a time, and a dead one gives way.
+
+Signs of life are compared by the drivers' own clocks, so hosts that share a ledger keep time to within
+half a minute of each other, as NTP does.
+"""
+
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+from sqlalchemy import Connection, delete, insert, select, update
+
+from search_spaces.errors import LedgerError, SpecError
+from study.ledger import schema
+from study.ledger.rows import Claim
+
+STALE_AFTER_S = 60.0
+"""A driver that gave no sign of life for so long is taken to be dead."""
+
+_C = schema.claim.c
+
+
+def mine(owner: str, now: float) -> Claim:
+    """The claim of this process."""
+    return Claim(
+        owner=owner,
+        host=platform.node(),
+        machine=_machine(),
+        pid=os.getpid(),
+        process_started_at=psutil.Process().create_time(),
+        claimed_at=now,
+        heartbeat_at=now,
+    )
+
+
+def holder(connection: Connection, study_id: int) -> Claim | None:
+    """Who holds the study, alive or not; absent where nobody does."""
+    row = connection.execute(select(schema.claim).where(_C.study_id == study_id)).one_or_none()
+    if row is None:
+        return None
+    return Claim(**{column: value for column, value in row._asdict().items() if column != "study_id"})
+
+
+def take(connection: Connection, study_id: int, name: str, claim: Claim) -> None:
+    """Make the study this process's, unless another one that lives holds it.
+
+    Raises:
+        SpecError: another driver holds it; says which.
+    """
+    held = holder(connection, study_id)
+    if held is not None and is_alive(held, now=claim.claimed_at) and not _same_process(held, claim):
+        raise SpecError(
+            f"Study {name!r} is being run by process {held.pid} on {held.host} (last sign of life "
+            f"{max(0.0, claim.claimed_at - held.heartbeat_at):.0f} s ago), and a study has one driver at a "
+            f"time: wait for it, or end it with `trialwright stop {name}`."
+        )
+    connection.execute(delete(schema.claim).where(_C.study_id == study_id))
+    row: dict[str, Any] = asdict(claim)
+    connection.execute(insert(schema.claim).values(study_id=study_id, **row))
+
+
+def beat(connection: Connection, study_id: int, name: str, owner: str, now: float) -> None:
+    """Give a sign of life.
+
+    Raises:
+        LedgerError: the study is no longer this driver's; it must stop writing.
+    """
+    found = connection.execute(
+        update(schema.claim).where(_C.study_id == study_id, _C.owner == owner).values(heartbeat_at=now)
+    )
+    if found.rowcount == 0:
+        held = holder(connection, study_id)
+        by = f"process {held.pid} on {held.host}" if held else "nobody"
+        raise LedgerError(
+            f"Study {name!r} is no longer driven by {owner!r} but by {by}: this process stops, "
+            "since two drivers would damage the record."
+        )
+
+
+def give_up(connection: Connection, study_id: int, owner: str) -> bool:
+    """End this driver's claim; False where it had none."""
+    found = connection.execute(delete(schema.claim).where(_C.study_id == study_id, _C.owner == owner))
+    return found.rowcount > 0
+
+
+def is_alive(claim: Claim, *, now: float) -> bool:
+    """Whether the holder gave a sign of life lately and, on this machine, its process is there."""
+    if now - claim.heartbeat_at > STALE_AFTER_S:
+        return False
+    if claim.machine != _machine():
+        return True
+    try:
+        started_at = psutil.Process(claim.pid).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+    return abs(started_at - claim.process_started_at) < 1.0
+
+
+def _same_process(one: Claim, other: Claim) -> bool:
+    return (one.owner, one.machine, one.pid) == (other.owner, other.machine, other.pid)
+
+
+def _machine() -> str:
+    """The host's name, boot and process space: containers may share the first two."""
+    parts = [platform.node()]
+    try:
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    except OSError:
+        pass  # not Linux: the host's name has to do
+    return "/".join(parts)

@@ -1,0 +1,112 @@
+"""What the ledger holds besides the records that every part exchanges."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from study.records import TrialRecord
+
+
+class StudyState(StrEnum):
+    """Where a study stands."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    """Its driver was told to end, or died; launching it again continues it."""
+    STOPPED = "stopped"
+    """The user stopped it; resuming continues it."""
+    FINISHED = "finished"
+    """Every trial ended and none was lost."""
+    FAILED = "failed"
+    """It ended with trials lost."""
+
+
+class RunKind(StrEnum):
+    """The levels of a study in the tracking server, from the outside in."""
+
+    EXPERIMENT = "experiment"
+    STUDY = "study"
+    FAMILY = "family"
+    CONFIGURATION = "configuration"
+    TRIAL = "trial"
+    ARTIFACTS = "artifacts"
+    """A folder to attach; its key is the folder's path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """A study as the ledger holds it."""
+
+    uid: str
+    """Random hexadecimal name: studies of different ledgers may share a name on one tracking server."""
+    name: str
+    spec_digest: str
+    """SHA-256 of the canonical spec."""
+    spec: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    plan: Mapping[str, Any] | None
+    """Absent until it is planned."""
+    state: StudyState
+    created_at: float
+    """Unix time in seconds."""
+    changed_at: float
+    """Unix time in seconds of the last change of state."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened to a study and is no measurement."""
+
+    kind: str
+    detail: Mapping[str, Any]
+    recorded_at: float
+    """Unix time in seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Who drives a study."""
+
+    owner: str
+    """Name that the driver gave itself."""
+    host: str
+    machine: str
+    """Name of the host's boot and process space: pids are comparable only where it is equal."""
+    pid: int
+    process_started_at: float
+    """Unix time in seconds; tells a process from a later one with its pid."""
+    claimed_at: float
+    """Unix time in seconds."""
+    heartbeat_at: float
+    """Unix time in seconds of the last sign of life."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialActivity:
+    """A trial with what a view of it must know."""
+
+    record: TrialRecord
+    running: bool
+    """Whether an attempt is open: started by the present driver and not ended."""
+    started_at: float | None
+    """Unix time in seconds of its first attempt; absent before it."""
+    ended_at: float | None
+    """Unix time in seconds; absent until it ends."""
+    last_measurement: int
+    """Row number of its newest measurement; 0 before the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedRun:
+    """What was shipped of one run to one tracking store."""
+
+    kind: RunKind
+    key: str
+    run_id: str | None
+    """Absent between the intent to create the run and the word that it was created."""
+    shipped_measurement: int
+    """Row number of the newest measurement that has arrived there; 0 before the first."""
+    shipped_state: str
+    """What last arrived there, as the tracker words it."""
