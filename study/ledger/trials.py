@@ -16,18 +16,9 @@ REOPENABLE = (Outcome.INFRA_FAILED, Outcome.CANCELLED)
 
 _T = schema.trial.c
 _A = schema.attempt.c
+_SCORES = ("value", "select_value", "init_value", "device_seconds")
 _NO_ENDING: dict[str, Any] = dict.fromkeys(
-    [
-        "outcome",
-        "ended_at",
-        "steps_done",
-        "reason",
-        "value",
-        "select_value",
-        "init_value",
-        "device_seconds",
-        "final_metrics",
-    ]
+    ("outcome", "ended_at", "steps_done", "reason", "final_metrics", *_SCORES)
 )
 
 
