@@ -18,6 +18,7 @@ from search_spaces.dimensions import (
     Param,
     dimension_from_json,
     dimension_to_json,
+    extent,
 )
 from search_spaces.families import (
     FAMILIES,
@@ -48,6 +49,7 @@ __all__ = [
     "derived_seed",
     "dimension_from_json",
     "dimension_to_json",
+    "extent",
     "factor_levels",
     "family",
     "fitting_dimension",

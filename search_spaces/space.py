@@ -102,6 +102,8 @@ class Space:
     def override(self, dimensions: Mapping[str, Dimension]) -> "Space":
         """This space with some dimensions replaced; a replaced dimension keeps the limit of the old one.
 
+        A dimension that is not replaced loses the values that its limit no longer ever allows.
+
         Raises:
             SpecError: a dimension is unknown, can be left without a value by its limit, or holds a value that
                 its limit never allows.
@@ -111,6 +113,8 @@ class Space:
             if name not in merged:
                 raise unknown(f"hyperparameter of {self.name}", name, merged)
             merged[name] = _inherit_limit(dimension, merged[name])
+        for name in merged.keys() - dimensions.keys():
+            merged[name] = _reachable(merged[name], merged)
         space = replace(self, dimensions=merged)
         for name in dimensions:
             _check_reachable(name, merged)
@@ -143,6 +147,18 @@ def _check_limit(name: str, dimension: Dimension, earlier: Mapping[str, Dimensio
             f"{name} is at least {smallest}, which exceeds {limit} = {smallest_limit}: "
             f"allow a {name} of at most {smallest_limit} or raise {limit}."
         )
+
+
+def _reachable(dimension: Dimension, dimensions: Mapping[str, Dimension]) -> Dimension:
+    """`dimension` without the values above every value of its limit; unchanged when none is left."""
+    if not isinstance(dimension, Integer | Category) or dimension.at_most is None:
+        return dimension
+    largest = extent(dimensions[dimension.at_most])[1]
+    if isinstance(dimension, Integer):
+        high = min(dimension.high, int(largest))
+        return replace(dimension, high=high) if high > dimension.low else dimension
+    kept = tuple(choice for choice in dimension.choices if float(choice) <= largest)
+    return replace(dimension, choices=kept) if kept else dimension
 
 
 def _check_reachable(name: str, dimensions: Mapping[str, Dimension]) -> None:

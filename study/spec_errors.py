@@ -1,0 +1,117 @@
+"""One sentence for the first mistake in a study file: its key, its value, the rule, and the way out."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from search_spaces.errors import SpecError
+
+_MAX_VALUE_CHARS = 60
+_FIRST = ("extra_forbidden", "missing")
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text (put it in quotes if it looks like a number)",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a mapping of keys to values",
+    "model": "a mapping of keys to values",
+}
+
+
+class SpecValueError(ValueError):
+    """A complete sentence of the error tree, carried through pydantic."""
+
+    def __init__(self, error: SpecError) -> None:
+        super().__init__(str(error))
+
+
+def first_mistake(error: ValidationError, model: type[BaseModel]) -> str:
+    """What is wrong, without a full stop: an unknown key first, for it explains what else is missing."""
+    details = error.errors(include_url=False)
+    rank = {kind: place for place, kind in enumerate(_FIRST)}
+    first = min(details, key=lambda detail: rank.get(detail["type"], len(_FIRST)))
+    key = dotted(first["loc"])
+    match first["type"]:
+        case "extra_forbidden":
+            return _unknown_key(first["loc"], model)
+        case "missing":
+            return f"{key} is missing: add it"
+        case "value_error":
+            return _own_message(key, first["ctx"]["error"])
+        case "literal_error":
+            return f"{key} is {shown(first['input'])}, but must be {first['ctx']['expected']}" + _nearest(
+                first
+            )
+    return f"{key} is {shown(first['input'])}, but {_rule(first['type'], first['msg'])}"
+
+
+def dotted(location: Iterable[str | int]) -> str:
+    """A place in the file, such as `phases.search.trials`."""
+    return ".".join(str(part) for part in location)
+
+
+def shown(value: Any) -> str:
+    """A value as the file's reader knows it, cut to one short line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= _MAX_VALUE_CHARS else f"{text[: _MAX_VALUE_CHARS - 1]}…"
+
+
+def _own_message(key: str, error: Exception) -> str:
+    text = str(error).removesuffix(".")
+    if isinstance(error, SpecValueError):
+        return f"{key}: {text}" if key else text
+    return f"{key} {text}".lstrip()
+
+
+def _rule(kind: str, message: str) -> str:
+    if kind.startswith("greater_than"):
+        return f"{message.replace('Input should be', 'must be')}: raise it"
+    if kind.startswith("less_than"):
+        return f"{message.replace('Input should be', 'must be')}: lower it"
+    if kind == "int_from_float":
+        return "must be a whole number: round it"
+    wanted = _KINDS.get(kind.partition("_")[0])
+    if wanted and kind.endswith(("_type", "_parsing")):
+        return f"must be {wanted}: correct it"
+    return f"{message[:1].lower()}{message[1:]}: correct it"
+
+
+def _nearest(detail: Any) -> str:
+    choices = [
+        choice.strip(" '") for part in detail["ctx"]["expected"].split(",") for choice in part.split(" or ")
+    ]
+    close = get_close_matches(str(detail["input"]), choices, n=1)
+    return f": did you mean {close[0]!r}?" if close else ": choose one of them"
+
+
+def _unknown_key(location: tuple[str | int, ...], model: type[BaseModel]) -> str:
+    *section, key = location
+    known = sorted(_fields_at(section, model))
+    close = get_close_matches(str(key), known, n=1)
+    where = f" in {dotted(section)}" if section else ""
+    hint = f", did you mean {close[0]!r}?" if close else ": remove or rename it."
+    return f"unknown key {str(key)!r}{where}{hint} Known: {', '.join(known)}"
+
+
+def _fields_at(section: Iterable[str | int], model: type[BaseModel]) -> Iterable[str]:
+    for part in section:
+        inner = _model_in(model.model_fields[str(part)].annotation)
+        if inner is None:
+            return []
+        model = inner
+    return model.model_fields
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in {Union, UnionType}:
+        return next((found for found in map(_model_in, get_args(annotation)) if found), None)
+    return None

@@ -1,0 +1,121 @@
+"""Read a study file as plain data: YAML 1.2's core rules, and no key twice.
+
+PyYAML follows YAML 1.1, in which `1e-4` is text, `no` is false and `12:30` is 750. A study file is full of
+learning rates and answers such as yes and no, so the rules of YAML 1.2 are used instead.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search_spaces.errors import SpecError
+
+_MAX_BYTES = 1_000_000
+
+
+class _CoreLoader(yaml.SafeLoader):
+    """Safe YAML with the scalars of YAML 1.2's core schema; a mapping may not hold a key twice."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 -- PyYAML's own way: each loader class has a table
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        self.flatten_mapping(node)
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be one word", key_node.start_mark
+                )
+            if key_node.value in seen:
+                problem = f"the key {key_node.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+for _tag, _pattern, _first in (
+    ("null", r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", list("-+.")),
+    ("merge", r"<<", ["<"]),
+):
+    _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+
+
+def _int(_loader: yaml.SafeLoader, node: Any) -> int:
+    return int(node.value)
+
+
+def _float(_loader: yaml.SafeLoader, node: Any) -> float:
+    return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_CoreLoader.add_constructor("tag:yaml.org,2002:int", _int)
+_CoreLoader.add_constructor("tag:yaml.org,2002:float", _float)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, its numbers finite.
+
+    Raises:
+        SpecError: the file is missing, unreadable, no YAML, no mapping, or holds a number that is not finite.
+    """
+    text = _read_text(path)
+    try:
+        data = yaml.load(text, Loader=_CoreLoader)  # noqa: S506 -- _CoreLoader is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SpecError(f"{path} is no valid YAML{where}: {error.problem}; correct it there.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SpecError(f"{path} is no valid YAML: {_one_line(error)}; correct it.") from None
+    if not isinstance(data, dict):
+        kind = "is empty" if data is None else "is no mapping of keys to values"
+        raise SpecError(f"{path} {kind}: `trialwright init FILE` writes a study file to begin with.")
+    _check_plain(data, str(path), "")
+    return data
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise SpecError(
+                f"{path} is larger than {_MAX_BYTES:,} bytes, too large for a study file: check the name."
+            )
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError(
+            f"{path} does not exist: check the name, or write one by `trialwright init`."
+        ) from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path} is no UTF-8 text: check the name, or save it as UTF-8.") from None
+    except OSError as error:
+        raise SpecError(
+            f"{path} cannot be read ({error.strerror}): check the name and its permissions."
+        ) from None
+
+
+def _check_plain(value: Any, source: str, key: str) -> None:
+    """Refuse infinite numbers and keys that are no text, wherever they stand."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SpecError(f"{source}: {key} is {value}, but every number must be finite: write a number.")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                place = f" in {key}" if key else ""
+                raise SpecError(
+                    f"{source}: the key {name!r}{place} is no text: put it in quotes or rename it."
+                )
+            _check_plain(inner, source, f"{key}.{name}" if key else name)
+    if isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_plain(inner, source, f"{key}.{index}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
