@@ -12,7 +12,7 @@ _T = schema.trial.c
 
 
 def listed(connection: Connection, study_id: int) -> list[TrialActivity]:
-    """Every trial that was started or has ended, with what a view of it must know."""
+    """Every trial in the order in which it was planned, with what a view of it must know."""
     attempts = connection.execute(
         select(_A.trial_id, _A.started_at, _A.ended_at)
         .join(schema.trial, _A.trial_id == _T.id)
@@ -22,16 +22,15 @@ def listed(connection: Connection, study_id: int) -> list[TrialActivity]:
     started_at: dict[int, float] = {}
     for attempt in attempts:
         started_at.setdefault(attempt.trial_id, attempt.started_at)
-    open_trials = {attempt.trial_id for attempt in attempts if attempt.ended_at is None}
+    closed_at = {attempt.trial_id: attempt.ended_at for attempt in attempts}
     newest = newest_by_trial(connection, study_id)
     return [
         TrialActivity(
             record=as_record(row),
-            running=row.id in open_trials,
+            running=row.id in closed_at and closed_at[row.id] is None,
             started_at=started_at.get(row.id),
-            ended_at=row.ended_at,
+            ended_at=row.ended_at if row.ended_at is not None else closed_at.get(row.id),
             last_measurement=newest.get(row.id, 0),
         )
         for row in connection.execute(in_plan_order(study_id))
-        if row.id in started_at or row.outcome is not None
     ]

@@ -147,7 +147,7 @@ class Ledger:
             return trials.running(connection, studies.find(connection, study))
 
     def trial_activity(self, study: str) -> list[TrialActivity]:
-        """Every trial that was started or has ended, with what a view of it must know."""
+        """Every trial in planned order, with what a view of it must know."""
         with self._reading() as connection:
             return activity.listed(connection, studies.find(connection, study))
 

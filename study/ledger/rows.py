@@ -93,7 +93,7 @@ class TrialActivity:
     started_at: float | None
     """Unix time in seconds of its first attempt; absent before it."""
     ended_at: float | None
-    """Unix time in seconds; absent until it ends."""
+    """Unix time in seconds at which it ended or its last attempt broke off; absent until then."""
     last_measurement: int
     """Row number of its newest measurement; 0 before the first."""
 

@@ -1,0 +1,260 @@
+"""One pass of shipping: compare the ledger with what has arrived, and send the difference.
+
+What was sent is noted after each call, and sending a thing again changes nothing, so that a pass may break
+off anywhere. A run's creation alone would not bear repeating: it is noted before, and looked for when in
+doubt.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from study.ledger import Ledger, RunKind, StudyRecord, TrackedRun
+from study.tracking.store import (
+    PARENT_TAG,
+    RUN_TAG,
+    STUDY_TAG,
+    DeletedError,
+    GoneError,
+    RefusedError,
+    TrackingStore,
+)
+from study.tracking.view import RunKey, RunView, views
+
+MEASUREMENTS_PER_READ = 200
+DOCUMENTS = "documents"
+"""Key under which the spec, plan and manifest are noted as attached."""
+_LEFT_DELETED = "deleted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """What has not arrived yet."""
+
+    num_runs: int
+    """Runs of which something is missing."""
+    problem: str = ""
+    """Why, in a line without secrets; empty when nothing went wrong."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything has arrived."""
+        return self.num_runs == 0 and not self.problem
+
+
+class Shipper:
+    """Ships one study to one store."""
+
+    def __init__(self, *, ledger: Ledger, study: str, label: str) -> None:
+        """Bind to a study.
+
+        Args:
+            ledger: the record.
+            study: its name there.
+            label: the store's address without its password, under which the ledger notes what arrived.
+        """
+        self._ledger = ledger
+        self._name = study
+        self._label = label
+        self._tracked: dict[RunKey, TrackedRun] = {}
+
+    def pending(self) -> int:
+        """Number of runs of which something is missing; asks the ledger only."""
+        self._read_book()
+        _, wanted = self._wanted()
+        return sum(self._lacks(view) for view in wanted)
+
+    def ship(self, store: TrackingStore, *, verify: bool) -> Backlog:
+        """Send what is missing.
+
+        Args:
+            store: where to.
+            verify: look first whether the experiment is still there, and start anew if it is not.
+
+        Raises:
+            RetryableError: the store does not answer; what came before is noted.
+        """
+        self._read_book()
+        study, wanted = self._wanted()
+        problems: list[str] = []
+        if wanted:
+            experiment = self._experiment(store, study, verify=verify)
+            for view in wanted:
+                if self._lacks(view):
+                    problems += self._attempt(store, view, study, experiment)
+            problems += self._attach(store, study)
+        return Backlog(num_runs=self.pending(), problem=problems[0] if problems else "")
+
+    def _wanted(self) -> tuple[StudyRecord, list[RunView]]:
+        study = self._ledger.study(self._name)
+        return study, views(study, self._ledger.trial_activity(self._name))
+
+    def _read_book(self) -> None:
+        runs = self._ledger.tracked_runs(self._name, self._label)
+        self._tracked = {(run.kind, run.key): run for run in runs}
+
+    def _note(self, run: TrackedRun) -> None:
+        self._ledger.save_tracked_run(self._name, self._label, run)
+        self._tracked[run.kind, run.key] = run
+
+    def _intend(self, kind: RunKind, key: str) -> bool:
+        """Note an intent; whether it is the first, so that nothing can be there yet."""
+        first = self._ledger.intend_run(self._name, self._label, kind, key)
+        if (kind, key) not in self._tracked:
+            self._tracked[kind, key] = TrackedRun(
+                kind=kind, key=key, run_id=None, shipped_measurement=0, shipped_state=""
+            )
+        return first
+
+    def _lacks(self, view: RunView) -> bool:
+        run = self._tracked.get((view.kind, view.key))
+        if run is None:
+            return True
+        if run.shipped_state == _LEFT_DELETED:
+            return False
+        return run.shipped_measurement < view.last_measurement or run.shipped_state != self._state(view)
+
+    def _state(self, view: RunView) -> str:
+        return f"{view.status}:{view.fingerprint(self._parent_run(view))}"
+
+    def _parent_run(self, view: RunView) -> str | None:
+        parent = self._tracked.get(view.parent) if view.parent is not None else None
+        return parent.run_id if parent is not None else None
+
+    def _experiment(self, store: TrackingStore, study: StudyRecord, *, verify: bool) -> str:
+        known = self._tracked.get((RunKind.EXPERIMENT, ""))
+        if known is not None and known.run_id is not None:
+            if not verify or store.find_experiment(known.run_id, study.uid):
+                return known.run_id
+            self._forget_all()
+        self._intend(RunKind.EXPERIMENT, "")
+        found = store.experiment(study.name, study.uid)
+        self._note(replace(self._tracked[RunKind.EXPERIMENT, ""], run_id=found))
+        return found
+
+    def _forget_all(self) -> None:
+        """The experiment is gone: everything has to be shipped once more."""
+        self._ledger.forget_tracked_run(self._name, self._label, None)
+        self._read_book()
+        for run in list(self._tracked.values()):
+            self._note(replace(run, shipped_state=""))
+
+    def _attempt(self, store: TrackingStore, view: RunView, study: StudyRecord, experiment: str) -> list[str]:
+        """Bring one run up to date; what the store refused of it."""
+        try:
+            self._bring_up_to_date(store, view, study, experiment)
+        except DeletedError:
+            self._note(replace(self._tracked[view.kind, view.key], shipped_state=_LEFT_DELETED))
+        except GoneError as error:
+            self._ledger.forget_tracked_run(self._name, self._label, view.kind, view.key)
+            self._tracked.pop((view.kind, view.key), None)
+            return [f"{view.kind} {view.name} has to be made anew: {error}"]
+        except RefusedError as error:
+            return [f"{view.kind} {view.name} was refused: {error}"]
+        return []
+
+    def _bring_up_to_date(
+        self, store: TrackingStore, view: RunView, study: StudyRecord, experiment: str
+    ) -> None:
+        run, status = self._existing(store, view, study, experiment)
+        run = self._ship_measurements(store, view, run)
+        state = self._state(view)
+        if run.run_id is None or run.shipped_state == state:
+            return
+        store.describe(
+            run.run_id,
+            params=view.params,
+            tags=self._run_tags(view, study),
+            metrics=view.metrics,
+            step=view.metrics_step,
+            at=view.metrics_at,
+        )
+        if view.status != status or view.ended_at is not None:
+            store.set_status(run.run_id, view.status, view.ended_at)
+        self._note(replace(run, shipped_state=state))
+
+    def _existing(
+        self, store: TrackingStore, view: RunView, study: StudyRecord, experiment: str
+    ) -> tuple[TrackedRun, str]:
+        """The run and the status it is known to have; made, or found again, if it has no id yet."""
+        run = self._tracked.get((view.kind, view.key))
+        if run is not None and run.run_id is not None:
+            return run, run.shipped_state.partition(":")[0]
+        tags = self._run_tags(view, study)
+        found = None
+        if not self._intend(view.kind, view.key):
+            found = store.find_run(experiment, uid=study.uid, label=tags[RUN_TAG])
+        run_id = found or store.create_run(experiment, name=view.name, started_at=view.started_at, tags=tags)
+        run = replace(self._tracked[view.kind, view.key], run_id=run_id)
+        self._note(run)
+        return run, "" if found else "RUNNING"
+
+    def _run_tags(self, view: RunView, study: StudyRecord) -> dict[str, str]:
+        label = f"{view.kind}:{view.key}"
+        tags = {**view.tags, STUDY_TAG: study.uid, RUN_TAG: label, "mlflow.source.name": "trialwright"}
+        parent = self._parent_run(view)
+        return tags if parent is None else tags | {PARENT_TAG: parent}
+
+    def _ship_measurements(self, store: TrackingStore, view: RunView, run: TrackedRun) -> TrackedRun:
+        while run.run_id is not None and run.shipped_measurement < view.last_measurement:
+            batch = self._ledger.newer_measurements(
+                self._name, view.key, after=run.shipped_measurement, limit=MEASUREMENTS_PER_READ
+            )
+            store.log_measurements(run.run_id, [measurement for _, measurement in batch])
+            run = replace(run, shipped_measurement=batch[-1][0])
+            self._note(run)
+        return run
+
+    def _attach(self, store: TrackingStore, study: StudyRecord) -> Iterator[str]:
+        """Attach the study's documents, and the folders that were asked for, where they have changed."""
+        top = self._tracked.get((RunKind.STUDY, ""))
+        if top is None or top.run_id is None or top.shipped_state == _LEFT_DELETED:
+            return
+        texts = documents(study)
+        digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+        self._intend(RunKind.ARTIFACTS, DOCUMENTS)
+        for run in [run for run in self._tracked.values() if run.kind is RunKind.ARTIFACTS]:
+            wanted = digest if run.key == DOCUMENTS else folder_state(Path(run.key))
+            if run.shipped_state == wanted or not wanted:
+                continue
+            try:
+                if run.key == DOCUMENTS:
+                    for file, text in texts.items():
+                        store.write_text(top.run_id, text, file)
+                else:
+                    self._upload(store, Path(run.key), top.run_id)
+            except (GoneError, DeletedError, RefusedError) as error:
+                yield f"artifacts of study {study.name} were refused: {error}"
+            else:
+                self._note(replace(run, shipped_state=wanted))
+
+    def _upload(self, store: TrackingStore, folder: Path, study_run: str) -> None:
+        store.upload(study_run, folder, "report")
+        figures = folder / "figures"
+        families = [run for run in self._tracked.values() if run.kind is RunKind.FAMILY]
+        for run in families if figures.is_dir() else []:
+            if run.run_id is not None and run.shipped_state != _LEFT_DELETED:
+                store.upload(run.run_id, figures, "figures")
+
+
+def documents(study: StudyRecord) -> dict[str, str]:
+    """The study's spec, plan and manifest as files."""
+    texts = {
+        "spec.yaml": yaml.safe_dump(dict(study.spec), sort_keys=False, allow_unicode=True),
+        "manifest.json": json.dumps(study.manifest, indent=2),
+    }
+    return texts if study.plan is None else texts | {"plan.json": json.dumps(study.plan, indent=2)}
+
+
+def folder_state(folder: Path) -> str:
+    """A digest of names, sizes and times of a folder's files; empty where there is nothing."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    if not files:
+        return ""
+    stats = [(str(path.relative_to(folder)), path.stat()) for path in files]
+    content = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -1,0 +1,161 @@
+"""The background thread that keeps the tracking server abreast of the ledger.
+
+The ledger is the spool: the study writes there and never waits for MLflow. An outage is waited out with
+growing pauses, and never raises into the study.
+"""
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+from search_spaces.errors import RetryableError
+from study.ledger import Ledger, RunKind
+from study.tracking.address import prepare_environment, reason, redact
+from study.tracking.shipping import Backlog, Shipper
+from study.tracking.store import TrackingStore
+
+_LOOK_EVERY_S = 15.0
+"""Longest time in seconds between two looks into the ledger, told of a change or not."""
+_log = logging.getLogger(__name__)
+
+
+class Tracker:
+    """Ships one study to one MLflow store while it runs. Its methods are safe from any thread."""
+
+    def __init__(
+        self,
+        *,
+        ledger_url: str,
+        study: str,
+        tracking_uri: str,
+        artifacts_dir: Path,
+        interval_s: float = 1.0,
+        max_pause_s: float = 60.0,
+    ) -> None:
+        """Prepare; nothing is opened before `start`.
+
+        Args:
+            ledger_url: the ledger, which the thread opens for itself.
+            study: name of a study there.
+            tracking_uri: the MLflow store.
+            artifacts_dir: where a store without a server of its own keeps artifacts.
+            interval_s: shortest time in seconds between two passes.
+            max_pause_s: longest time in seconds between two tries while the store is away.
+        """
+        prepare_environment()
+        self._ledger_url = ledger_url
+        self._study = study
+        self._uri = tracking_uri
+        self._artifacts_dir = artifacts_dir
+        self._interval_s = interval_s
+        self._max_pause_s = max_pause_s
+        self._state = threading.Condition()
+        self._notified = True
+        self._asked = 0
+        self._served = 0
+        self._closing = False
+        self._failures = 0
+        self._backlog = Backlog(num_runs=0, problem="nothing was shipped yet")
+        self._thread = threading.Thread(target=self._run, name=f"tracker of {study}", daemon=True)
+
+    def start(self) -> None:
+        """Begin shipping, in a thread of its own."""
+        self._thread.start()
+
+    def notify(self) -> None:
+        """Say that the ledger has changed; returns at once."""
+        with self._state:
+            self._notified = True
+            self._state.notify_all()
+
+    def attach_artifacts(self, folder: Path) -> None:
+        """Have a folder attached to the study's run, and its `figures` to the families' too.
+
+        The wish is kept in the ledger, so that it is fulfilled after an outage, and once more whenever the
+        folder's files change.
+        """
+        with Ledger.open(self._ledger_url) as ledger:
+            ledger.intend_run(self._study, redact(self._uri), RunKind.ARTIFACTS, str(folder.absolute()))
+        self.notify()
+
+    def backlog(self) -> Backlog:
+        """What had not arrived after the newest pass."""
+        with self._state:
+            return self._backlog
+
+    def flush(self, timeout_s: float) -> Backlog:
+        """Wait until what the ledger holds now has arrived; what had not when the time was up."""
+        deadline = time.monotonic() + timeout_s
+        with self._state:
+            self._asked += 1
+            mine, self._failures = self._asked, 0
+            self._state.notify_all()
+            while self._served < mine and self._thread.is_alive():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._state.wait(left)
+            return self._backlog
+
+    def close(self, timeout_s: float) -> Backlog:
+        """Flush, then end the thread; a call that hangs is left behind. Safe to call twice."""
+        backlog = self.flush(timeout_s)
+        with self._state:
+            self._closing = True
+            self._state.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(min(timeout_s, 5.0))
+        return backlog
+
+    def _run(self) -> None:
+        store: TrackingStore | None = None
+        ledger: Ledger | None = None
+        while self._wait_for_work():
+            with self._state:
+                asked, self._notified = self._asked, False
+            try:
+                ledger = ledger or Ledger.open(self._ledger_url)
+                shipper = Shipper(ledger=ledger, study=self._study, label=redact(self._uri))
+                verify = store is None
+                try:
+                    store = store or TrackingStore(self._uri, self._artifacts_dir)
+                    backlog = shipper.ship(store, verify=verify)
+                    store = None if backlog.problem else store
+                except RetryableError as error:
+                    store = None
+                    backlog = Backlog(num_runs=shipper.pending(), problem=str(error))
+            except Exception as error:  # noqa: BLE001 (tracking never ends, nor harms, a study)
+                store = None
+                backlog = Backlog(num_runs=self._backlog.num_runs, problem=reason(error, self._uri))
+            self._conclude(backlog, asked)
+        if ledger is not None:
+            ledger.close()
+
+    def _conclude(self, backlog: Backlog, asked: int) -> None:
+        with self._state:
+            if backlog.problem and backlog.problem != self._backlog.problem:
+                _log.warning("%s is behind: %s", redact(self._uri), backlog.problem)
+            self._failures = self._failures + 1 if backlog.problem else 0
+            self._notified = self._notified or not backlog.is_empty
+            self._backlog = backlog
+            if backlog.is_empty:
+                self._served = max(self._served, asked)
+            self._state.notify_all()
+
+    def _wait_for_work(self) -> bool:
+        """Sleep until there is something to ship and the pause is over; False when it is time to end."""
+        with self._state:
+            began, flushes = time.monotonic(), self._asked
+            while not self._closing:
+                hurried = self._asked > flushes or (self._failures == 0 and self._asked > self._served)
+                left = began + self._pause_s() - time.monotonic()
+                if hurried or left <= (0 if self._notified else -_LOOK_EVERY_S):
+                    return True
+                self._state.wait(left if left > 0 else left + _LOOK_EVERY_S)
+            return False
+
+    def _pause_s(self) -> float:
+        if self._failures == 0:
+            return 0.0 if self._backlog.problem else self._interval_s
+        return min(self._max_pause_s, 0.5 * 2.0 ** min(self._failures, 10))
