@@ -24,6 +24,7 @@ from search_spaces import (
     slice_offset,
     sobol_points,
 )
+from search_spaces.errors import LedgerError
 from study.phases import AroundTuned, LrSlice, Sensitivity
 from study.records import Outcome, Phase, PlannedTrial, TrialRecord
 from study.spec import StudySpec
@@ -138,6 +139,35 @@ def tuned(records: Iterable[TrialRecord]) -> dict[str, Mapping[str, Param]]:
         if planned.family not in best or candidate[:2] < best[planned.family][:2]:
             best[planned.family] = candidate
     return {name: params for name, (_, _, params) in best.items()}
+
+
+def check_equal_budgets(spec: StudySpec, trials: Iterable[PlannedTrial]) -> None:
+    """Refuse a record in which one family has had more trials or longer ones than another.
+
+    Search and sensitivity must be complete for every family; a family without a tuned configuration may lack
+    its slices and its confirmation altogether.
+
+    Raises:
+        LedgerError: the trials are not those of the spec.
+    """
+    found = {phase: dict.fromkeys(spec.families, 0) for phase in Phase}
+    for trial in trials:
+        if trial.steps != spec.training.steps:
+            raise LedgerError(
+                f"Trial {trial.key} has {trial.steps} steps, but every trial of study {spec.name} has "
+                f"{spec.training.steps}: start the study anew under another name."
+            )
+        found[trial.phase][trial.family] = found[trial.phase].get(trial.family, 0) + 1
+    for phase, planned in trial_counts(spec).items():
+        if phase is Phase.FACTOR_SLICE:
+            continue
+        needs_tuned = phase in {Phase.LR_SLICE, Phase.CONFIRMATION}
+        for name, count in found[phase].items():
+            if count != planned.get(name) and not (needs_tuned and count == 0):
+                raise LedgerError(
+                    f"Family {name} has {count} {phase} trials, but equal budgets give every family "
+                    f"{planned.get(name, 0)}: start the study anew under another name."
+                )
 
 
 def default_params(spec: StudySpec) -> dict[str, dict[str, Param]]:

@@ -151,7 +151,10 @@ def load_spec(path: str | Path) -> StudySpec:
     """
     path = Path(path)
     written = read_mapping(path)
-    return parse_spec(_anchored(written, path.parent.absolute()), source=str(path))
+    spec = parse_spec(_anchored(written, path.parent.absolute()), source=str(path))
+    if spec.claims is not None and not Path(spec.claims).is_file():
+        raise SpecError(f"{path}: claims is {spec.claims!r}, but there is no such file: correct or remove it.")
+    return spec
 
 
 def parse_spec(written: Mapping[str, Any], source: str) -> StudySpec:
