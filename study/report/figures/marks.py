@@ -1,0 +1,95 @@
+"""The few shapes that several figures draw: bands, ghosts, labels at the ends of lines."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from study.report.estimates import CurvePoint, Estimate
+from study.report.figures.style import FAINT, MUTED, PAPER, Mark
+
+LABEL_GAP = 0.088
+"""Least distance between two labels, as a fraction of the axes' height."""
+
+
+def curve(ax: Axes, points: Sequence[CurvePoint], mark: Mark, *, x: Sequence[float], band: bool) -> None:
+    """A mean line, with its interval as a band where asked for."""
+    y = [p.y.mean for p in points]
+    if band and all(p.y.interval is not None for p in points):
+        low = [p.y.interval.low for p in points if p.y.interval is not None]
+        high = [p.y.interval.high for p in points if p.y.interval is not None]
+        ax.fill_between(x, low, high, color=mark.color, alpha=0.18, linewidth=0)
+    ax.plot(x, y, color=mark.color, linewidth=1.9, solid_capstyle="round")
+
+
+def ghost(ax: Axes, x: Sequence[float], y: Sequence[float]) -> None:
+    """Another family's line, for comparison only."""
+    ax.plot(x, y, color=FAINT, linewidth=1.3, zorder=1.5)
+
+
+def bar(ax: Axes, x: float, estimate: Estimate, mark: Mark) -> None:
+    """A mean with its interval as a vertical bar."""
+    if estimate.interval is not None:
+        ends = [estimate.interval.low, estimate.interval.high]
+        ax.plot([x, x], ends, color=mark.color, linewidth=1.6, solid_capstyle="butt")
+    dot(ax, [x], [estimate.mean], mark)
+
+
+def dot(ax: Axes, x: Sequence[float], y: Sequence[float], mark: Mark) -> None:
+    """The mark of a family, edged in the paper's colour so that neighbours stay apart."""
+    style: dict[str, Any] = {"markeredgecolor": PAPER, "markeredgewidth": 0.9, "linestyle": "none"}
+    ax.plot(x, y, marker=mark.marker, markersize=6.4, color=mark.color, zorder=3, **style)
+
+
+def level_line(ax: Axes, y: float, label: str) -> None:
+    """A labelled horizontal reference."""
+    ax.axhline(y, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+    ax.annotate(
+        label,
+        (1, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="right",
+        fontsize=10,
+        color=MUTED,
+    )
+
+
+def end_labels(ax: Axes, ends: Iterable[tuple[str, float, Mark]]) -> None:
+    """Names at the right ends of lines, pushed apart where the lines end close together."""
+    low, high = ax.get_ylim()
+    placed = sorted((((y - low) / (high - low)), name, mark) for name, y, mark in ends)
+    previous = -math.inf
+    spread: list[tuple[float, str, Mark]] = []
+    for y, name, mark in placed:
+        previous = max(y, previous + LABEL_GAP)
+        spread.append((previous, name, mark))
+    shift = max(0.0, previous - 1.0) if spread else 0.0
+    for y, name, mark in spread:
+        ax.text(1.03, y - shift, name, transform=ax.transAxes, va="center", fontsize=11, color=mark.color)
+
+
+def span(values: Iterable[float]) -> tuple[float, float]:
+    """Lowest and highest value; (0, 1) where there is none."""
+    found = [v for v in values if math.isfinite(v)]
+    return (min(found), max(found)) if found else (0.0, 1.0)
+
+
+def extent(points: Iterable[CurvePoint]) -> list[float]:
+    """All ordinates that a curve with its band covers."""
+    return [value for point in points for value in reach(point.y)]
+
+
+def reach(estimate: Estimate) -> list[float]:
+    """A mean and the ends of its interval."""
+    ends = [] if estimate.interval is None else [estimate.interval.low, estimate.interval.high]
+    return [estimate.mean, *ends]
+
+
+def count_range(counts: Iterable[int]) -> str:
+    """`30`, or `28 to 30` where the counts differ."""
+    found = sorted(counts)
+    low, high = f"{found[0]:,}", f"{found[-1]:,}"
+    return low if low == high else f"{low} to {high}"
