@@ -1,0 +1,252 @@
+"""Loss and accuracy of a model on encoded rows.
+
+A causal model reads prompt and answer and is judged on the answer's tokens and the end of sequence, by the mean
+negative log-likelihood in nats. Logits are needed at the last positions only (`logits_to_keep`), which saves
+most of the product with the vocabulary. An encoder is judged by its head's cross entropy.
+
+Shapes: B rows, T positions, K positions with a target, V words.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from trainers.batches import Batch, Facts, causal_batch, encoder_batch, length_batches, make_batch
+from trainers.moe_lora import set_token_mask
+from trainers.tasks import Example
+
+__all__ = ["Batch", "Evaluation", "Facts", "Scoring", "evaluate", "make_batch", "training_loss"]
+
+Scoring = Literal["likelihood", "generate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Scores on a split."""
+
+    loss_nats: float
+    """Mean over the supervised tokens of all rows, end of sequence included; an encoder's over rows."""
+    accuracy: float
+    """Fraction of rows whose right option is ranked first, or generated; n options that tie give 1/n."""
+    num_rows: int
+
+
+@dataclass(kw_only=True)
+class _Sums:
+    """Running sums of an evaluation."""
+
+    loss_nats: float = 0.0
+    num_targets: int = 0
+    credit: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sequence:
+    """One pass's row: a prompt with one of its options."""
+
+    row: int
+    """Index of the example."""
+    option: int
+    """Index of the option."""
+    prompt_ids: tuple[int, ...]
+    option_ids: tuple[int, ...]
+    scores_all: bool
+    """Whether the first answer position ranks every option, since each is one token."""
+
+
+def training_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+    """Sum of the negative log-likelihoods of a batch's targets, and how many there are.
+
+    The batch's mask stays with the MoE-LoRA layers until the next pass, for a load-balancing loss.
+
+    Args:
+        model: a causal model or an encoder with a head, with or without adapters.
+        batch: from `make_batch` for this kind of model.
+
+    Returns:
+        The sum in nats, in float32 and differentiable, and the number of targets.
+    """
+    losses = _losses(_logits(model, batch), batch)
+    return losses.sum(), int(batch.target_mask.sum())
+
+
+def evaluate(
+    model: nn.Module,
+    examples: Sequence[Example],
+    facts: Facts,
+    *,
+    rows_per_batch: int | None = None,
+    scoring: Scoring = "likelihood",
+) -> Evaluation:
+    """Loss and accuracy, by forward passes only; rows of similar length go together.
+
+    Options of one token each are ranked in the pass that gives the loss. Longer options are ranked by the sum of
+    their tokens' log-likelihoods, end of sequence excluded, with a row for each.
+
+    Args:
+        model: in evaluation mode, or its dropout counts.
+        examples: one or more rows.
+        facts: kind, tokens and device of the base.
+        rows_per_batch: rows of a pass; None: as many as make about 1,024 tokens (16 times that on a GPU).
+        scoring: `likelihood` ranks the options, `generate` decodes greedily; an encoder always ranks.
+    """
+    with torch.inference_mode(), _mask_removed(model):
+        if facts.kind == "encoder":
+            sums = _evaluate_encoder(model, examples, facts, rows_per_batch)
+        else:
+            sums = _evaluate_causal(model, examples, facts, rows_per_batch)
+            if scoring == "generate":
+                set_token_mask(model, None)
+                sums.credit = _generated_credit(model, examples, facts, rows_per_batch)
+    return Evaluation(
+        loss_nats=sums.loss_nats / sums.num_targets,
+        accuracy=sums.credit / len(examples),
+        num_rows=len(examples),
+    )
+
+
+def _logits(model: nn.Module, batch: Batch) -> Tensor:
+    """(B, K, V) in float32 at the last K positions; an encoder's (B, labels)."""
+    set_token_mask(model, batch.attention_mask)
+    if batch.position_ids is None:
+        logits: Tensor = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        return logits.float()
+    width = batch.targets.shape[1]
+    wanted = {"position_ids": batch.position_ids, "logits_to_keep": width, "use_cache": False}
+    options = {name: value for name, value in wanted.items() if name in _accepted(model)}
+    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **options).logits
+    return logits[:, -width:].float()
+
+
+def _accepted(model: nn.Module) -> frozenset[str]:
+    """What the forward pass of the base, under any adapters, accepts."""
+    base = getattr(model, "get_base_model", None)
+    return _signature(type(base() if callable(base) else model))
+
+
+@lru_cache
+def _signature(model_type: type[nn.Module]) -> frozenset[str]:
+    return frozenset(inspect.signature(model_type.forward).parameters)
+
+
+def _losses(logits: Tensor, batch: Batch) -> Tensor:
+    """Negative log-likelihoods shaped as the targets, zero where there is none."""
+    losses = cross_entropy(logits.flatten(0, -2), batch.targets.flatten(), reduction="none")
+    return losses.view(batch.targets.shape).masked_fill(~batch.target_mask, 0.0)
+
+
+@contextmanager
+def _mask_removed(model: nn.Module) -> Iterator[None]:
+    """Leave no batch's mask behind for passes of another shape."""
+    try:
+        yield
+    finally:
+        set_token_mask(model, None)
+
+
+def _evaluate_encoder(
+    model: nn.Module, examples: Sequence[Example], facts: Facts, rows_per_batch: int | None
+) -> _Sums:
+    sums = _Sums()
+    for chunk in length_batches([len(example.prompt_ids) for example in examples], facts, rows_per_batch):
+        batch = encoder_batch([examples[index] for index in chunk], facts)
+        logits = _logits(model, batch)
+        sums.loss_nats += _losses(logits, batch).sum().item()
+        sums.num_targets += len(chunk)
+        for scores, index in zip(logits.tolist(), chunk, strict=True):
+            sums.credit += _credit(scores, examples[index].answer)
+    return sums
+
+
+def _evaluate_causal(
+    model: nn.Module, examples: Sequence[Example], facts: Facts, rows_per_batch: int | None
+) -> _Sums:
+    """The right answers' loss, and every option's log-likelihood."""
+    sums = _Sums()
+    scores = [[0.0] * len(example.option_ids) for example in examples]
+    sequences = [sequence for row, example in enumerate(examples) for sequence in _sequences(row, example)]
+    lengths = [len(sequence.prompt_ids) + len(sequence.option_ids) for sequence in sequences]
+    for chunk in length_batches(lengths, facts, rows_per_batch):
+        members = [sequences[index] for index in chunk]
+        batch = causal_batch([(member.prompt_ids, member.option_ids) for member in members], facts)
+        logits = _logits(model, batch)
+        losses = _losses(logits, batch).cpu()
+        for place, member in enumerate(members):
+            example = examples[member.row]
+            if member.option == example.answer:
+                sums.loss_nats += losses[place].sum().item()
+                sums.num_targets += len(member.option_ids) + 1
+            if member.scores_all:
+                at_answer = logits[place, -2].cpu()
+                scores[member.row] = [at_answer[ids[0]].item() for ids in example.option_ids]
+            else:
+                scores[member.row][member.option] = -losses[place, :-1].sum().item()
+    sums.credit = sum(_credit(row, example.answer) for row, example in zip(scores, examples, strict=True))
+    return sums
+
+
+def _sequences(row: int, example: Example) -> list[_Sequence]:
+    """The right answer alone where options are single tokens, else a sequence for each option."""
+    single = all(len(ids) == 1 for ids in example.option_ids)
+    options = [example.answer] if single else range(len(example.option_ids))
+    return [
+        _Sequence(
+            row=row,
+            option=option,
+            prompt_ids=example.prompt_ids,
+            option_ids=example.option_ids[option],
+            scores_all=single,
+        )
+        for option in options
+    ]
+
+
+def _credit(scores: Sequence[float], answer: int) -> float:
+    """1 when the right option alone is best, 1/n when n tie for best, else 0 (also when a score is NaN)."""
+    best = max(scores)
+    if scores[answer] != best or any(score != score for score in scores):  # noqa: PLR0124 (NaN)
+        return 0.0
+    return 1 / scores.count(best)
+
+
+def _generated_credit(
+    model: Any, examples: Sequence[Example], facts: Facts, rows_per_batch: int | None
+) -> float:
+    """How many right options a greedy decoding begins with; prompts of one length go together, unpadded."""
+    generate: Callable[..., Tensor] = model.generate
+    by_length: dict[int, list[Example]] = {}
+    for example in examples:
+        by_length.setdefault(len(example.prompt_ids), []).append(example)
+    credit = 0.0
+    for group in by_length.values():
+        for chunk in length_batches([len(example.prompt_ids) for example in group], facts, rows_per_batch):
+            members = [group[index] for index in chunk]
+            prompts = torch.tensor([member.prompt_ids for member in members], device=facts.device)
+            output = generate(
+                input_ids=prompts,
+                attention_mask=torch.ones_like(prompts),
+                max_new_tokens=max(len(ids) for member in members for ids in member.option_ids) + 1,
+                do_sample=False,
+                pad_token_id=facts.pad_id,
+                eos_token_id=facts.eos_id,
+            )
+            for member, tokens in zip(members, output[:, prompts.shape[1] :].tolist(), strict=True):
+                credit += float(_said(tokens, member) == member.answer)
+    return credit
+
+
+def _said(tokens: Sequence[int], example: Example) -> int | None:
+    """The longest option that generated tokens begin with."""
+    said = [
+        index
+        for index, ids in enumerate(example.option_ids)
+        if tuple(tokens[: len(ids)]) == ids and len(ids) > 0
+    ]
+    return max(said, key=lambda index: len(example.option_ids[index]), default=None)

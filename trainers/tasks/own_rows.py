@@ -1,0 +1,214 @@
+"""The user's own rows: a CSV, JSONL or Parquet file, a prompt template over its columns, and an answer column."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from string import Formatter
+
+from search_spaces.errors import SpecError
+from trainers.part_files import Report
+from trainers.tasks.rows import Row, TaskSource
+from trainers.tasks.splits import make_splits
+from trainers.workload import Task
+
+Record = Mapping[str, str]
+"""The columns of one row, as text."""
+
+MAX_FOUND_OPTIONS = 50
+"""More distinct answers than this are free text, not options."""
+
+
+def load_own_rows(task: Task) -> list[Row]:
+    """Rows of the task's file.
+
+    Raises:
+        SpecError: a missing field, file or column, or a row that cannot be read; the message names the line.
+    """
+    path, prompt, answer = _fields(task)
+    records = list(_read(path))
+    if not records:
+        raise SpecError(f"task.path {str(path)!r} holds no rows: add some, or name another file.")
+    templates = {"task.prompt": prompt, **{"task.options": option for option in task.options or ()}}
+    for field, template in templates.items():
+        for column in _columns_of(template, field):
+            _require_column(column, field, records[0][1], path)
+    _require_column(answer, "task.answer", records[0][1], path)
+    options = task.options or _found_options(records, answer, path)
+    rows = [_row(record, line, prompt, answer, options, path) for line, record in records]
+    _require_every_label(rows, options, path)
+    return rows
+
+
+def _fields(task: Task) -> tuple[Path, str, str]:
+    if task.path is None or task.prompt is None or task.answer is None:
+        missing = next(field for field in ("path", "prompt", "answer") if getattr(task, field) is None)
+        raise SpecError(
+            f"Task 'rows' lacks task.{missing}: give the file, a prompt template and the answer's column."
+        )
+    path = Path(task.path).expanduser()
+    if not path.is_file():
+        raise SpecError(f"task.path {task.path!r} is no file: check the path.")
+    return path, task.prompt, task.answer
+
+
+def _row(record: Record, line: int, prompt: str, answer: str, options: Sequence[str], path: Path) -> Row:
+    filled = [_fill(option, record).strip() for option in options]
+    text = _fill(prompt, record).rstrip()
+    given = record[answer].strip()
+    if not text:
+        raise SpecError(f"{path.name} line {line}: the prompt is empty, fill its columns or remove the row.")
+    if given not in filled:
+        raise SpecError(
+            f"{path.name} line {line}: column {answer!r} says {given!r}, which is none of the options "
+            f"{', '.join(filled)}: correct the row or task.options."
+        )
+    return Row(prompt=text, options=tuple(f" {option}" for option in filled), answer=filled.index(given))
+
+
+def _fill(template: str, record: Record) -> str:
+    """Put columns in a template; a name in braces is a column and nothing else."""
+    pieces = Formatter().parse(template)
+    return "".join(
+        literal + (record[column] if column is not None else "") for literal, column, _, _ in pieces
+    )
+
+
+def _columns_of(template: str, field: str) -> list[str]:
+    try:
+        pieces = list(Formatter().parse(template))
+    except ValueError as error:
+        raise SpecError(
+            f"{field} {template!r} is no template ({error}): write columns in braces, like {{text}}."
+        ) from error
+    return [column for _, column, _, _ in pieces if column is not None]
+
+
+def _require_column(column: str, field: str, record: Record, path: Path) -> None:
+    if column not in record:
+        raise SpecError(
+            f"{field} names column {column!r}, which {path.name} does not have: its columns are {', '.join(record)}."
+        )
+
+
+def _found_options(records: Sequence[tuple[int, Record]], answer: str, path: Path) -> tuple[str, ...]:
+    found = sorted({record[answer].strip() for _, record in records})
+    if len(found) > MAX_FOUND_OPTIONS:
+        raise SpecError(
+            f"Column {answer!r} of {path.name} holds {len(found)} different answers, too many to be options: "
+            "write task.options, where {column} stands for a column's text."
+        )
+    if "" in found:
+        line = next(line for line, record in records if not record[answer].strip())
+        raise SpecError(f"{path.name} line {line}: column {answer!r} is empty, fill it or remove the row.")
+    return tuple(found)
+
+
+def _require_every_label(rows: Sequence[Row], options: Sequence[str], path: Path) -> None:
+    """Fixed options must each be right somewhere, and there must be two of them."""
+    if any("{" in option for option in options):
+        return
+    if len(set(options)) < 2:  # noqa: PLR2004 (a choice)
+        raise SpecError(
+            f"{path.name} has one answer only, {', '.join(options)!r}: a task needs two or more options."
+        )
+    seen = {row.answer for row in rows}
+    for index, option in enumerate(options):
+        if index not in seen:
+            raise SpecError(
+                f"{path.name} has no row with the answer {option!r}: add some, or leave it out of task.options."
+            )
+
+
+def _read(path: Path) -> Iterator[tuple[int, Record]]:
+    """Records with the line (in Parquet, the row) each stands in."""
+    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise SpecError(
+            f"task.path {str(path)!r} has the ending {path.suffix!r}: write it as .csv, .jsonl or .parquet."
+        )
+    try:
+        yield from reader(path)
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path.name} is not in UTF-8 (byte {error.start:,}): save it in UTF-8.") from error
+    except OSError as error:
+        raise SpecError(
+            f"task.path {str(path)!r} cannot be read ({error.strerror or error}): check the file."
+        ) from error
+
+
+def _read_csv(path: Path) -> Iterator[tuple[int, Record]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            for record in reader:
+                if None in record or None in record.values():
+                    num = len(reader.fieldnames or ())
+                    raise SpecError(
+                        f"{path.name} line {reader.line_num}: the row does not have the {num} columns of the header, "
+                        "correct it or quote its commas."
+                    )
+                yield reader.line_num, record
+        except csv.Error as error:
+            raise SpecError(
+                f"{path.name} line {reader.line_num}: not readable as CSV ({error}), correct it."
+            ) from error
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[int, Record]]:
+    columns: set[str] | None = None
+    with path.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, start=1):
+            if not text.strip():
+                continue
+            try:
+                record = json.loads(text)
+            except ValueError as error:
+                raise SpecError(
+                    f"{path.name} line {line}: not readable as JSON ({error}), correct it."
+                ) from error
+            if not isinstance(record, dict):
+                raise SpecError(f"{path.name} line {line}: not a JSON object, write one object a line.")
+            columns = columns or set(record)
+            if missing := columns - set(record):
+                raise SpecError(
+                    f"{path.name} line {line}: lacks {sorted(missing)[0]!r}, which the first row has, add it."
+                )
+            yield line, {key: _text(value) for key, value in record.items()}
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, Record]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise SpecError(f"task.path {str(path)!r} is not readable as Parquet: write it again.") from error
+    for number, record in enumerate(table.to_pylist(), start=1):
+        yield number, {key: _text(value) for key, value in record.items()}
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _load(task: Task, parts_dir: Path, report: Report) -> list[Row]:
+    del parts_dir, report
+    return load_own_rows(task)
+
+
+def _check(task: Task, parts_dir: Path) -> None:
+    """Read the whole file and divide it: what is wrong shows before anything starts."""
+    del parts_dir
+    make_splits(load_own_rows(task), task)
+
+
+SOURCE = TaskSource(
+    name="rows",
+    description="a CSV, JSONL or Parquet file of your own with a prompt template",
+    licence="yours",
+    load=_load,
+    check=_check,
+)
