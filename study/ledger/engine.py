@@ -63,14 +63,14 @@ def _parse(url: str) -> URL:
         if parsed.drivername in {"postgresql", "postgres"}:
             parsed = parsed.set(drivername="postgresql+psycopg")
         parsed.get_dialect().import_dbapi()
-    except ArgumentError as error:
-        raise SpecError(
-            "The ledger's address is not a database URL: write sqlite:///<file> or postgresql://<host>/<database>."
-        ) from error
     except NoSuchModuleError as error:
         raise SpecError(
             f"The ledger {shown(parsed)!r} is neither SQLite nor PostgreSQL: "
             "write sqlite:///<file> or postgresql://<host>/<database>."
+        ) from error
+    except ArgumentError as error:
+        raise SpecError(
+            "The ledger's address is not a database URL: write sqlite:///<file> or postgresql://<host>/<database>."
         ) from error
     except ModuleNotFoundError as error:
         raise SpecError(
@@ -166,6 +166,8 @@ def _connect(
 
 def _reason(error: Exception) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(cause, FileExistsError):
+        return "a file stands where its folder should be"
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     lines = str(cause).strip().splitlines()

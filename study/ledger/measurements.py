@@ -19,8 +19,8 @@ _T = schema.trial.c
 def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
     """Insert a row unless one with its unique key is there; whether it was inserted."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    done = connection.execute(dialect.insert(table).values(**row).on_conflict_do_nothing())
-    return done.rowcount > 0
+    statement = dialect.insert(table).values(**row).on_conflict_do_nothing().returning(table.c.id)
+    return connection.scalar(statement) is not None
 
 
 def add(connection: Connection, study_id: int, measurement: Measurement) -> bool:
