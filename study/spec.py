@@ -19,7 +19,7 @@ from search_spaces.errors import SpecError, unknown
 from study.phases import Phases, Tier, default_grace_steps, fill_phases
 from study.spec_dimensions import DimensionField
 from study.spec_errors import SpecValueError, first_mistake, shown
-from study.spec_file import read_mapping
+from study.spec_file import check_plain, read_mapping
 from trainers.workload import Adapter, Base, Section, Task, Training, Workload
 
 STUDY_TEMPLATE = Path(__file__).with_name("template.yaml").read_text(encoding="utf-8")
@@ -46,6 +46,14 @@ class Resources(Section):
     max_packs: int | None = Field(default=None, ge=1)
     """Upper limit for `packs: auto`."""
 
+    @field_validator("packs", "lanes", mode="before")
+    @classmethod
+    def _auto_or_number(cls, written: Any) -> Any:
+        number = isinstance(written, int) and not isinstance(written, bool) and written >= 1
+        if written != "auto" and not number:
+            raise ValueError(f"is {shown(written)}, but must be auto or a whole number from 1 on: correct it")
+        return written
+
 
 class StudySpec(Section):
     """One study, complete: every phase and size that will run is written in it."""
@@ -60,7 +68,7 @@ class StudySpec(Section):
     task: Task
     adapter: Adapter = Adapter()
     training: Training
-    families: tuple[str, ...] = Field(min_length=1)
+    families: tuple[str, ...] = Field(json_schema_extra={"minItems": 1})
     """Optimizer families to compare."""
     spaces: dict[str, dict[str, DimensionField]] = Field(default_factory=dict)
     """Overrides of a family's own space, by family, or under `all` for every family that has it."""
@@ -89,6 +97,8 @@ class StudySpec(Section):
     @field_validator("families")
     @classmethod
     def _known_families(cls, families: tuple[str, ...]) -> tuple[str, ...]:
+        if not families:
+            raise ValueError("is empty, but a study compares families: write at least one")
         for name in families:
             if name not in FAMILIES:
                 raise SpecValueError(unknown("family", name, FAMILIES))
@@ -153,7 +163,9 @@ def load_spec(path: str | Path) -> StudySpec:
     written = read_mapping(path)
     spec = parse_spec(_anchored(written, path.parent.absolute()), source=str(path))
     if spec.claims is not None and not Path(spec.claims).is_file():
-        raise SpecError(f"{path}: claims is {spec.claims!r}, but there is no such file: correct or remove it.")
+        raise SpecError(
+            f"{path}: claims is {spec.claims!r}, but there is no such file: correct or remove it."
+        )
     return spec
 
 
@@ -163,6 +175,7 @@ def parse_spec(written: Mapping[str, Any], source: str) -> StudySpec:
     Raises:
         SpecError: one sentence with the source, the key, the value, the rule and the way out.
     """
+    check_plain(written, source)
     try:
         spec = StudySpec.model_validate(written)
     except ValidationError as error:

@@ -94,7 +94,7 @@ def _nearest(detail: Any) -> str:
 def _unknown_key(location: tuple[str | int, ...], model: type[BaseModel]) -> str:
     *section, key = location
     known = sorted(_fields_at(section, model))
-    close = get_close_matches(str(key), known, n=1)
+    close = get_close_matches(str(key), known, n=1, cutoff=0.5)
     where = f" in {dotted(section)}" if section else ""
     hint = f", did you mean {close[0]!r}?" if close else ": remove or rename it."
     return f"unknown key {str(key)!r}{where}{hint} Known: {', '.join(known)}"

@@ -21,19 +21,17 @@ class _CoreLoader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 -- PyYAML's own way: each loader class has a table
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        self.flatten_mapping(node)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be one word", key_node.start_mark
-                )
-            if key_node.value in seen:
-                problem = f"the key {key_node.value!r} stands twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep=deep)
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.composer.ComposerError(None, None, "a key must be one word", key.start_mark)
+            if key.value in seen:
+                problem = f"the key {key.value!r} stands twice"
+                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return node
 
 
 for _tag, _pattern, _first in (
@@ -60,10 +58,10 @@ _CoreLoader.add_constructor("tag:yaml.org,2002:float", _float)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds, its numbers finite.
+    """The mapping that a YAML file holds.
 
     Raises:
-        SpecError: the file is missing, unreadable, no YAML, no mapping, or holds a number that is not finite.
+        SpecError: the file is missing, unreadable, no YAML, or no mapping.
     """
     text = _read_text(path)
     try:
@@ -77,7 +75,6 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         kind = "is empty" if data is None else "is no mapping of keys to values"
         raise SpecError(f"{path} {kind}: `trialwright init FILE` writes a study file to begin with.")
-    _check_plain(data, str(path), "")
     return data
 
 
@@ -100,8 +97,8 @@ def _read_text(path: Path) -> str:
         ) from None
 
 
-def _check_plain(value: Any, source: str, key: str) -> None:
-    """Refuse infinite numbers and keys that are no text, wherever they stand."""
+def check_plain(value: Any, source: str, key: str = "") -> None:
+    """Refuse infinite numbers and keys that are no text, wherever they stand under `key`."""
     if isinstance(value, float) and not math.isfinite(value):
         raise SpecError(f"{source}: {key} is {value}, but every number must be finite: write a number.")
     if isinstance(value, dict):
@@ -111,10 +108,10 @@ def _check_plain(value: Any, source: str, key: str) -> None:
                 raise SpecError(
                     f"{source}: the key {name!r}{place} is no text: put it in quotes or rename it."
                 )
-            _check_plain(inner, source, f"{key}.{name}" if key else name)
+            check_plain(inner, source, f"{key}.{name}" if key else name)
     if isinstance(value, list):
         for index, inner in enumerate(value):
-            _check_plain(inner, source, f"{key}.{index}")
+            check_plain(inner, source, f"{key}.{index}")
 
 
 def _one_line(error: Exception) -> str:
