@@ -95,6 +95,8 @@ class Training(Section):
     """Joint norm for the experts' gradients; absent: never clipped."""
     head_lr: float = Field(default=1e-3, gt=0)
     """Learning rate of an encoder's classification head, trained by the family's plain rule."""
+    divergence_factor: float = Field(default=2.0, gt=1)
+    """A select loss above this multiple of the loss at initialisation ends the trial as diverged."""
     gradient_checkpointing: bool = False
 
 

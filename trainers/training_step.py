@@ -1,0 +1,137 @@
+"""One optimizer step of one trial: which rows, which dropout, which learning rate, as functions of (seed, step)."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from search_spaces.designs import derived_seed
+from search_spaces.errors import TrialFailedError
+from trainers.adapter import AttachedAdapter
+from trainers.batches import make_batch
+from trainers.moe_lora import load_balancing_loss, set_dropout_seed
+from trainers.objective import training_loss
+from trainers.schedule import lr_multiplier
+from trainers.workbench import Workbench
+
+
+@dataclass(kw_only=True)
+class Interval:
+    """Running sums between two reports; plain numbers, so that a checkpoint holds them exactly."""
+
+    num_steps: int = 0
+    num_tokens: int = 0
+    """Supervised tokens since the trial began."""
+    lr: float = 0.0
+    """Learning rate of the experts at the last step."""
+    loss_nats_sum: float = 0.0
+    expert_grad_norm_sum: float = 0.0
+    router_grad_norm_sum: float = 0.0
+    update_norm_sum: float = 0.0
+    num_factorised: int = 0
+    num_damped: int = 0
+
+    def metrics(self) -> dict[str, float]:
+        """Means over the steps of the interval; empty before the first step."""
+        if self.num_steps == 0:
+            return {}
+        return {
+            "train_loss_nats": self.loss_nats_sum / self.num_steps,
+            "expert_grad_norm": self.expert_grad_norm_sum / self.num_steps,
+            "router_grad_norm": self.router_grad_norm_sum / self.num_steps,
+            "update_norm": self.update_norm_sum / self.num_steps,
+            "damped_frac": self.num_damped / max(1, self.num_factorised),
+            "tokens": float(self.num_tokens),
+            "lr": self.lr,
+        }
+
+    def following(self) -> "Interval":
+        """The empty interval after this one."""
+        return Interval(num_tokens=self.num_tokens)
+
+
+def rows_of_step(seed: int, step: int, batch: int, num_rows: int) -> list[int]:
+    """Indices of the rows of a step: every epoch is a fresh permutation, derived from the seed.
+
+    Args:
+        seed: the trial's seed.
+        step: optimizer steps already done.
+        batch: rows a step.
+        num_rows: rows in the train split.
+    """
+    first = step * batch
+    return list(itertools.islice(_endless_rows(seed, num_rows, first // num_rows, first % num_rows), batch))
+
+
+def train_step(
+    workbench: Workbench,
+    adapter: AttachedAdapter,
+    *,
+    seed: int,
+    step: int,
+    num_steps: int,
+    micro_batch: int,
+    interval: Interval,
+) -> None:
+    """Forward, backward and one optimizer step over a whole batch, accumulated in micro-batches.
+
+    Args:
+        workbench: base and text.
+        adapter: what is trained.
+        seed: the trial's seed.
+        step: optimizer steps already done.
+        num_steps: optimizer steps at full budget; sets the schedule.
+        micro_batch: rows a forward pass.
+        interval: sums to add this step's figures to, in place.
+
+    Raises:
+        TrialFailedError: the loss is not finite, or a matrix cannot be factorised.
+    """
+    training = workbench.workload.training
+    rows = rows_of_step(seed, step, training.batch, len(workbench.data.train))
+    pieces = [rows[start : start + micro_batch] for start in range(0, len(rows), micro_batch)]
+    balance_weight = workbench.workload.adapter.load_balance_weight
+    adapter.set_training(training=True)
+    loss_nats_sum, num_tokens = 0.0, 0
+    for number, piece in enumerate(pieces):
+        batch = make_batch([workbench.data.train[row] for row in piece], workbench.foundation)
+        set_dropout_seed(adapter.model, derived_seed(seed, "dropout", step, number))
+        loss_sum, num_supervised = training_loss(adapter.model, batch)
+        objective = loss_sum
+        if balance_weight:
+            objective = loss_sum + balance_weight * num_supervised * load_balancing_loss(adapter.model)
+        objective.backward()
+        loss_nats_sum += loss_sum.item()
+        num_tokens += num_supervised
+    for parameter in adapter.parameters:
+        if parameter.grad is not None:
+            parameter.grad.div_(num_tokens)
+    loss_nats = loss_nats_sum / num_tokens
+    if not math.isfinite(loss_nats):
+        raise TrialFailedError(f"The training loss was {loss_nats} at step {step + 1}.")
+    adapter.set_lr_multiplier(lr_multiplier(training, step, num_steps))
+    interval.lr = adapter.lr
+    adapter.optimizer.step()
+    adapter.optimizer.zero_grad(set_to_none=True)
+    _add(interval, adapter, loss_nats, num_tokens)
+
+
+def _add(interval: Interval, adapter: AttachedAdapter, loss_nats: float, num_tokens: int) -> None:
+    figures = adapter.optimizer.last_step
+    interval.num_steps += 1
+    interval.num_tokens += num_tokens
+    interval.loss_nats_sum += loss_nats
+    interval.expert_grad_norm_sum += figures.expert_grad_norm
+    interval.router_grad_norm_sum += figures.router_grad_norm
+    interval.update_norm_sum += figures.update_norm
+    interval.num_factorised += figures.num_factorised
+    interval.num_damped += figures.num_damped
+
+
+def _endless_rows(seed: int, num_rows: int, epoch: int, skip: int) -> Iterator[int]:
+    for number in itertools.count(epoch):
+        order = np.random.default_rng(derived_seed(seed, "order", number)).permutation(num_rows)
+        yield from (int(row) for row in order[skip:])
+        skip = 0

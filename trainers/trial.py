@@ -1,0 +1,236 @@
+"""One trial's life: a fresh adapter on the frozen base, trained, measured, checkpointed, taken off again.
+
+A trial is a function of its setup alone. Initial weights, data order and dropout derive by SHA-256 from its seed
+and the step, never from the worker, the clock or earlier trials; so a trial that was interrupted continues from
+its checkpoint to the very measurements of one that was not. Only figures in seconds differ.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from search_spaces.errors import TrialFailedError
+from trainers.adapter import attach_adapter
+from trainers.checkpoint import Checkpoint, load_newest, save_checkpoint
+from trainers.reports import Report, TrialEnding
+from trainers.training_step import Interval, train_step
+from trainers.workbench import Workbench
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSetup:
+    """All that decides a trial's measurements, besides the workload."""
+
+    key: str
+    family: str
+    params: Mapping[str, float | int | str]
+    """lr, router_lr, num_experts, top_k, rank, and the family's own."""
+    seed: int
+    steps: int
+    """Optimizer steps at full budget."""
+    checkpoint_dir: Path
+    """The trial's own folder for checkpoints."""
+    adapter_dir: Path | None
+    """Where the finished adapter is saved in PEFT's format; None: not kept."""
+
+    def digest(self, workbench: Workbench) -> str:
+        """SHA-256 over all that decides the measurements, so that no foreign checkpoint is continued."""
+        facts = {
+            "family": self.family,
+            "params": dict(self.params),
+            "seed": self.seed,
+            "steps": self.steps,
+            "workload": workbench.workload.model_dump(mode="json"),
+            "base": workbench.foundation.digest,
+            "data": workbench.data.digest,
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+class Trial:
+    """A trial on a worker, from its newest checkpoint (or from nothing) to its ending."""
+
+    def __init__(self, setup: TrialSetup, workbench: Workbench) -> None:
+        """Attach the adapter and restore the newest checkpoint that belongs to this setup.
+
+        Raises:
+            SpecError: the adapter does not fit the base (unknown target modules).
+        """
+        self._setup = setup
+        self._workbench = workbench
+        self._training = workbench.workload.training
+        self._digest = setup.digest(workbench)
+        self._adapter = attach_adapter(workbench, family=setup.family, params=setup.params, seed=setup.seed)
+        self._step = 0
+        self._interval = Interval()
+        self._micro_batch = self._training.micro_batch or self._training.batch
+        self._device_s = 0.0
+        self._marked_at = time.perf_counter()
+        self.reports: list[Report] = []
+        self._restore()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the trial has reported its ending."""
+        return bool(self.reports) and self.reports[-1].ending is not None
+
+    def advance(self) -> Report:
+        """Train to the next evaluation and report it; the last report carries the ending."""
+        try:
+            report = self._train_to_report() if self.reports else self._measure()
+        except torch.OutOfMemoryError as error:
+            report = self._ended("out_of_memory", f"Out of memory with one row a pass: {error}")
+        self.reports.append(report)
+        if self.is_over or self._step % self._training.checkpoint_every == 0:
+            self._save()
+        return report
+
+    def close(self) -> None:
+        """Take the adapter off, leaving the base as it was."""
+        self._adapter.detach()
+
+    def _train_to_report(self) -> Report:
+        eval_every = self._training.eval_every
+        target = min((self._step // eval_every + 1) * eval_every, self._setup.steps)
+        while self._step < target:
+            try:
+                self._train_one_step()
+            except TrialFailedError as error:
+                return self._ended("diverged", str(error))
+            if self._step < target and self._step % self._training.checkpoint_every == 0:
+                self._save()
+        return self._measure()
+
+    def _train_one_step(self) -> None:
+        """One optimizer step; out of memory halves the micro-batch, at the same effective batch."""
+        while True:
+            try:
+                train_step(
+                    self._workbench,
+                    self._adapter,
+                    seed=self._setup.seed,
+                    step=self._step,
+                    num_steps=self._setup.steps,
+                    micro_batch=self._micro_batch,
+                    interval=self._interval,
+                )
+            except torch.OutOfMemoryError:
+                if self._micro_batch == 1:
+                    raise
+                self._micro_batch = math.ceil(self._micro_batch / 2)
+                self._adapter.optimizer.zero_grad(set_to_none=True)
+                continue
+            self._step += 1
+            return
+
+    def _measure(self) -> Report:
+        """Evaluate on the select split; on the report split at the first and the last step."""
+        if self._step == 0:
+            metrics = self._first_metrics()
+        else:
+            scores, routing = self._adapter.evaluate_with_routing(
+                self._workbench, self._workbench.data.select
+            )
+            metrics = {"select_loss_nats": scores.loss_nats, "select_accuracy": scores.accuracy} | routing
+        metrics |= self._interval.metrics() | self._costs()
+        self._interval = self._interval.following()
+        exploded = self._explosion(metrics["select_loss_nats"])
+        if exploded:
+            return self._ended("diverged", exploded, metrics)
+        if self._step < self._setup.steps:
+            return Report(step=self._step, metrics=metrics, ending=None)
+        return self._finished(metrics)
+
+    def _first_metrics(self) -> dict[str, float]:
+        """Scores before any step; a causal base's are shared, an encoder's depend on the head's seed."""
+        bench = self._workbench
+        if bench.foundation.kind == "causal":
+            select, report = bench.score_base("select"), bench.score_base("report")
+        else:
+            select = self._adapter.evaluate(bench, bench.data.select)
+            report = self._adapter.evaluate(bench, bench.data.report)
+        return {
+            "select_loss_nats": select.loss_nats,
+            "select_accuracy": select.accuracy,
+            "init_loss_nats": report.loss_nats,
+        }
+
+    def _explosion(self, select_loss_nats: float) -> str | None:
+        """Why the trial counts as diverged after an evaluation, or None."""
+        if not math.isfinite(select_loss_nats):
+            return f"The select loss was {select_loss_nats} at step {self._step}."
+        if not self.reports:
+            return None
+        limit = self._training.divergence_factor * self.reports[0].metrics["select_loss_nats"]
+        if select_loss_nats > limit:
+            return f"The select loss {select_loss_nats:.3g} at step {self._step} exceeds {limit:.3g} nats."
+        return None
+
+    def _finished(self, metrics: Mapping[str, float]) -> Report:
+        report = self._adapter.evaluate(self._workbench, self._workbench.data.report)
+        if not math.isfinite(report.loss_nats):
+            return self._ended("diverged", f"The report loss was {report.loss_nats}.", metrics)
+        if self._setup.adapter_dir is not None:
+            self._adapter.save(self._setup.adapter_dir)
+        ending = TrialEnding(
+            outcome="finished",
+            reason="",
+            value=report.loss_nats,
+            select_value=metrics["select_loss_nats"],
+            init_value=self.reports[0].metrics["init_loss_nats"],
+            metrics={"report_accuracy": report.accuracy, "select_accuracy": metrics["select_accuracy"]},
+        )
+        return Report(step=self._step, metrics={**metrics, **self._costs()}, ending=ending)
+
+    def _ended(
+        self,
+        outcome: Literal["diverged", "out_of_memory"],
+        reason: str,
+        metrics: Mapping[str, float] | None = None,
+    ) -> Report:
+        """The report of a trial that cannot go on; figures that are not finite are left out."""
+        figures = metrics if metrics is not None else self._interval.metrics() | self._costs()
+        ending = TrialEnding(
+            outcome=outcome,
+            reason=reason,
+            value=None,
+            select_value=None,
+            init_value=self.reports[0].metrics["init_loss_nats"] if self.reports else None,
+            metrics={},
+        )
+        finite = {name: figure for name, figure in figures.items() if math.isfinite(figure)}
+        return Report(step=self._step, metrics=finite, ending=ending)
+
+    def _costs(self) -> dict[str, float]:
+        now = time.perf_counter()
+        self._device_s, self._marked_at = self._device_s + now - self._marked_at, now
+        return {"device_s": self._device_s, "micro_batch": float(self._micro_batch)}
+
+    def _save(self) -> None:
+        state = {
+            "digest": self._digest,
+            "reports": [report.to_json() for report in self.reports],
+            "interval": asdict(self._interval),
+            "micro_batch": self._micro_batch,
+            "device_s": self._costs()["device_s"],
+        }
+        checkpoint = Checkpoint(step=self._step, tensors=self._adapter.tensors(), state=state)
+        save_checkpoint(self._setup.checkpoint_dir, checkpoint)
+
+    def _restore(self) -> None:
+        checkpoint = load_newest(self._setup.checkpoint_dir)
+        if checkpoint is None or checkpoint.state["digest"] != self._digest:
+            return
+        self._adapter.load_tensors(checkpoint.tensors)
+        self._step = checkpoint.step
+        self._interval = Interval(**checkpoint.state["interval"])
+        self._micro_batch = checkpoint.state["micro_batch"]
+        self._device_s = checkpoint.state["device_s"]
+        self.reports = [Report.from_json(document) for document in checkpoint.state["reports"]]
