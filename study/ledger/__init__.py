@@ -1,5 +1,6 @@
 """The record of every study, in SQLite or PostgreSQL: the only door to the database."""
 
+from study.ledger.engine import connect_to_database
 from study.ledger.ledger import Ledger
 from study.ledger.rows import (
     Claim,
@@ -20,4 +21,5 @@ __all__ = [
     "StudyState",
     "TrackedRun",
     "TrialActivity",
+    "connect_to_database",
 ]

@@ -52,6 +52,11 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
+def connect_to_database(url: str) -> None:
+    """Connect once to a PostgreSQL server, within ten seconds; raises what its driver raises."""
+    create_engine(url, connect_args={"connect_timeout": 10}).connect().close()
+
+
 def shown(url: URL) -> str:
     """The address without its password."""
     return url.render_as_string(hide_password=True)

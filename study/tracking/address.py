@@ -1,13 +1,13 @@
 """The tracking server's address: checked before a study starts, shown without its password, compared at."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from search_spaces.errors import SpecError
-from study.ledger import Ledger, RunKind
+from study.ledger import Ledger, RunKind, connect_to_database
 
 ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
@@ -35,6 +35,8 @@ def prepare_environment() -> None:
 def redact(uri: str) -> str:
     """The address without its password and without the secrets in its query."""
     parts = urlsplit(uri)
+    if parts.password is None and not parts.query:
+        return uri
     if parts.password is not None:
         user, _, host = parts.netloc.rpartition("@")
         parts = parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}")
@@ -77,7 +79,7 @@ def check_tracking(uri: str) -> None:
     elif scheme in {"http", "https", "postgresql", "postgres"}:
         if not urlsplit(uri).hostname:
             raise SpecError(f"The tracking address {redact(uri)!r} names no host: write {_FORMS}.")
-        _check_answer(uri)
+        _check_answer(uri, connect_to_database if scheme.startswith("postgres") else _ask_server)
     elif scheme == "file" or ("://" not in uri and "/" in uri.partition(":")[0]):
         raise SpecError(
             f"The tracking address {redact(uri)!r} is a folder, which MLflow 3 no longer writes to: "
@@ -149,13 +151,17 @@ def _check_sqlite(uri: str) -> None:
         )
 
 
-def _check_answer(uri: str) -> None:
+def _ask_server(uri: str) -> None:
     prepare_environment()
-    try:
-        with _settings(_CHECK):
-            from mlflow import MlflowClient
+    with _settings(_CHECK):
+        from mlflow import MlflowClient
 
-            MlflowClient(client_uri(uri)).search_experiments(max_results=1)
+        MlflowClient(uri).search_experiments(max_results=1)
+
+
+def _check_answer(uri: str, ask: Callable[[str], None]) -> None:
+    try:
+        ask(client_uri(uri))
     except Exception as error:  # noqa: BLE001 (whatever MLflow raises, it cannot be used)
         raise SpecError(
             f"The tracking server {redact(uri)!r} does not answer as one ({reason(error, uri)}): "
