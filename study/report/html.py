@@ -51,6 +51,8 @@ def render(model: ReportModel, figures: Sequence[Figure]) -> str:
         "duration": words.duration,
         "moment": words.moment,
         "compact": words.compact,
+        "fact": words.fact,
+        "label": words.label,
         "yaml": _yaml,
     }
     return environment.get_template("report.html").render(_context(model, figures))

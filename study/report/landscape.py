@@ -111,7 +111,7 @@ def lr_curve(family: str, rows: Sequence[TrialRow]) -> LrCurve:
     return LrCurve(
         family=family,
         points=points,
-        mean=mean_of_curves(list(seeds.values())),
+        mean=mean_of_curves([seeds[replicate] for replicate in sorted(seeds)]),
         num_seeds=len(seeds),
         init_loss=init.mean if init else None,
     )
@@ -132,7 +132,7 @@ def factor_slices(family: str, rows: Sequence[TrialRow]) -> tuple[FactorSlice, .
 def _levels(levels: dict[Param, dict[int, list[float]]]) -> tuple[FactorLevel, ...]:
     found: list[FactorLevel] = []
     for level in sorted(levels, key=lambda v: (isinstance(v, str), v)):
-        seeds = [sum(losses) / len(losses) for losses in levels[level].values()]
+        seeds = [sum(losses) / len(losses) for _, losses in sorted(levels[level].items())]
         estimate = mean_estimate(seeds, bounds=(0.0, math.inf))
         if estimate is not None:
             found.append(FactorLevel(level=level, loss=estimate))
@@ -150,7 +150,7 @@ def tuning_curve(family: str, rows: Sequence[TrialRow]) -> TuningCurve:
         if r.phase is Phase.SENSITIVITY:
             replicates.setdefault(r.replicate, []).append(r)
     size = max((len(points) for points in replicates.values()), default=0)
-    scored = [_scores(points) for points in replicates.values()]
+    scored = [_scores(replicates[replicate]) for replicate in sorted(replicates)]
     complete = [scores for scores in scored if len(scores) == size]
     budgets = [2**j for j in range(size.bit_length()) if 2**j <= size] if complete else []
     level = simultaneous_level(len(budgets))

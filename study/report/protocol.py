@@ -35,8 +35,9 @@ OUTCOMES = (
     "they enter no mean and are listed one by one."
 )
 SEEDS = (
-    "Initial weights, data order and dropout derive by SHA-256 from study seed, phase, replicate and point, "
-    "never from the family. Families of a pair therefore start from the same weights and see the same rows."
+    "Initial weights, data order and dropout derive by SHA-256 from the study's seed, phase, replicate and "
+    "point, never from the family. Families of a pair therefore start from the same weights and see the same "
+    "rows."
 )
 
 
@@ -45,17 +46,17 @@ def _workload(spec: Mapping[str, Any]) -> str:
     if not base or not task:
         return ""
     rows = ", ".join(
-        f"{task[key]:,} to {verb}"
+        f"{task[key]:,} {verb}"
         for key, verb in (
-            ("train_rows", "train on"),
-            ("select_rows", "select by"),
-            ("report_rows", "report from"),
+            ("train_rows", "rows to train on"),
+            ("select_rows", "to select by"),
+            ("report_rows", "to report from"),
         )
         if key in task
     )
     modules = ", ".join((spec.get("adapter") or {}).get("target_modules") or ())
     adapted = f" MoE-LoRA adapters sit on {modules}; the base stays frozen." if modules else ""
-    return f"{base.get('model')} learns {task.get('name')}{f' ({rows} rows)' if rows else ''}.{adapted}"
+    return f"{base.get('model')} learns {task.get('name')}{f' ({rows})' if rows else ''}.{adapted}"
 
 
 def _budget(spec: Mapping[str, Any]) -> str:

@@ -23,11 +23,11 @@ class Scale:
 
 
 def scale_of(values: Sequence[float]) -> Scale:
-    """A scale that holds all values with a little air, and two to four round ticks."""
+    """A scale that holds all values with a little air, and a few round ticks."""
     if not values:
         return Scale(low=0.0, high=1.0, ticks=())
     low, high = min(values), max(values)
     air = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
     low, high = low - air, high + air
-    ticks = MaxNLocator(nbins=3, steps=[1, 2, 5, 10]).tick_values(low, high)
+    ticks = MaxNLocator(nbins=4, steps=[1, 2, 5, 10]).tick_values(low, high)
     return Scale(low=low, high=high, ticks=tuple(float(t) for t in ticks if low <= t <= high))

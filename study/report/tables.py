@@ -11,7 +11,7 @@ import pandas as pd
 
 from study.report.model import ReportModel
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA = ("=", "+", "-", "@", "\t", "\n")
 """First characters that make a spreadsheet run a text cell as a formula."""
 
 
@@ -19,7 +19,8 @@ def to_csv(frame: pd.DataFrame) -> bytes:
     """A table as UTF-8 CSV in which no text can run as a formula.
 
     A text cell or a column's name that begins like a formula gets a leading apostrophe, the spreadsheets' own
-    mark of text. Numbers are written so that they read back the same.
+    mark of text; a carriage return, which would end the row, becomes a line feed, which is quoted. Numbers are
+    written so that they read back the same.
     """
     safe = frame.copy()
     for name in safe.columns:
@@ -49,7 +50,10 @@ def to_json(model: ReportModel) -> bytes:
 
 
 def _neutral(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def _absent(value: Any) -> bool:

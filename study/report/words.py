@@ -57,7 +57,7 @@ def param(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int) or value == 0:
-        return f"{value:,}"
+        return f"{int(value):,}"
     exponent = math.floor(math.log10(abs(value)))
     if -3 < exponent < 4:  # noqa: PLR2004 - readable without a power
         return f"{value:.3g}".replace("-", MINUS)
@@ -106,8 +106,22 @@ def moment(value: Any) -> str:
     return str(value)
 
 
+def fact(name: str, value: Any) -> str:
+    """A named figure of the manifest; a name that ends in `_bytes` tells the unit."""
+    if name.endswith("_bytes") and isinstance(value, int | float):
+        return f"{value / 1e9:,.1f}{THIN}GB"
+    return compact(value)
+
+
+def label(name: str) -> str:
+    """A name of the manifest as a reader's word."""
+    return name.removesuffix("_bytes").replace("_", " ")
+
+
 def compact(value: Any) -> str:
     """Any small piece of data on one line."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):

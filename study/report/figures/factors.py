@@ -39,7 +39,7 @@ def factors(model: ReportModel) -> Figure | None:
             f"be seen apart."
         ),
         panels=tuple(panels),
-        right=64,
+        right=76,
     )
 
 

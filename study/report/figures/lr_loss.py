@@ -51,7 +51,7 @@ def _scatter(ax: Axes, points: list[LrPoint], color: str, *, filled: bool) -> No
     style: dict[str, Any] = {"linestyle": "none", "color": color}
     face = color if filled else "none"
     ring: dict[str, Any] = {"marker": "o", "markersize": 3, "markerfacecolor": face, "markeredgewidth": 0.7}
-    ax.plot([p.lr for p in good], [p.loss for p in good], alpha=0.5, **ring, **style)
+    ax.plot([p.lr for p in good], [p.loss for p in good], alpha=0.65, **ring, **style)
     ax.plot([p.lr for p in bad], [p.loss for p in bad], marker="x", markersize=4.6, alpha=0.7, **style)
 
 

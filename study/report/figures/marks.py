@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from study.report.estimates import CurvePoint, Estimate
-from study.report.figures.style import FAINT, MUTED, PAPER, Mark
+from study.report.figures.style import FAINT, INK, MUTED, PAPER, Mark
 
 LABEL_GAP = 0.088
 """Least distance between two labels, as a fraction of the axes' height."""
@@ -49,7 +49,7 @@ def level_line(ax: Axes, y: float, label: str) -> None:
         label,
         (1, y),
         xycoords=("axes fraction", "data"),
-        xytext=(0, 4),
+        xytext=(0, 5),
         textcoords="offset points",
         ha="right",
         fontsize=10,
@@ -58,7 +58,7 @@ def level_line(ax: Axes, y: float, label: str) -> None:
 
 
 def end_labels(ax: Axes, ends: Iterable[tuple[str, float, Mark]]) -> None:
-    """Names at the right ends of lines, pushed apart where the lines end close together."""
+    """Marks and names at the right ends of lines, pushed apart where the lines end close together."""
     low, high = ax.get_ylim()
     placed = sorted((((y - low) / (high - low)), name, mark) for name, y, mark in ends)
     previous = -math.inf
@@ -68,7 +68,9 @@ def end_labels(ax: Axes, ends: Iterable[tuple[str, float, Mark]]) -> None:
         spread.append((previous, name, mark))
     shift = max(0.0, previous - 1.0) if spread else 0.0
     for y, name, mark in spread:
-        ax.text(1.03, y - shift, name, transform=ax.transAxes, va="center", fontsize=11, color=mark.color)
+        style: dict[str, Any] = {"clip_on": False, "transform": ax.transAxes}
+        ax.plot([1.035], [y - shift], marker=mark.marker, markersize=5.5, color=mark.color, **style)
+        ax.text(1.065, y - shift, name, transform=ax.transAxes, va="center", fontsize=11, color=INK)
 
 
 def span(values: Iterable[float]) -> tuple[float, float]:

@@ -2,8 +2,8 @@
 
 The colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), of which only those are used that reach a
 contrast of 3:1 on white. Hue says what a family does to its gradient, the mark says its rule: a
-circle is SGD, a square AdamW. Families of one panel carry their names at their lines, so no figure needs colour
-to be read.
+circle is SGD, a square AdamW. Families of one panel carry their names at their lines, so no figure needs
+colour to be read.
 """
 
 import math

@@ -37,7 +37,7 @@ def survival(model: ReportModel) -> Figure | None:
         ),
         panels=tuple(panels),
         height=220,
-        right=64,
+        right=76,
     )
 
 

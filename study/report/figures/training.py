@@ -60,7 +60,7 @@ def entropy(model: ReportModel) -> Figure | None:
         ),
         panels=tuple(panels),
         height=220,
-        right=64,
+        right=76,
     )
 
 

@@ -67,7 +67,8 @@ MANIFEST: dict[str, Any] = {
 
 
 def _lr_range(family: str) -> list[float]:
-    return [10 ** (round(OPTIMUM[family]) - 3), 10 ** (round(OPTIMUM[family]) + 2)]
+    best = round(OPTIMUM.get(family, 0.0))
+    return [10.0 ** (best - 3), 10.0 ** (best + 2)]
 
 
 def loss(family: str, params: dict[str, Any], noise: float) -> float | None:

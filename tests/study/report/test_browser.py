@@ -1,0 +1,187 @@
+"""The page in a real browser: silent, still, and at home on every screen."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.study.report.test_figures import contrast
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--force-device-scale-factor=1",
+)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (BROWSER and DRIVER), reason="neither Chromium nor its driver is installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.binary_location = BROWSER
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def show(
+    browser: Any, path: Path, *, width: int = 1280, scheme: str = "light", media: str = "screen"
+) -> None:
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    features = [
+        {"name": "prefers-color-scheme", "value": scheme},
+        {"name": "prefers-reduced-motion", "value": "reduce"},
+    ]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+    browser.get(path.as_uri())
+
+
+def test_it_asks_nothing_of_the_network_and_the_console_is_silent(
+    browser: Any, written: dict[str, Path]
+) -> None:
+    browser.get_log("performance")
+    show(browser, written["html"])
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    page = written["html"].as_uri()
+    asked = {request["request"]["url"] for request in sent if request["documentURL"] == page}
+    assert asked - {"data:,"} == {page}
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
+@pytest.mark.parametrize("opened", [False, True])
+def test_the_page_never_scrolls_sideways(
+    browser: Any, written: dict[str, Path], width: int, opened: bool
+) -> None:
+    show(browser, written["html"], width=width)
+    if opened:
+        browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_answer_and_interval_are_seen_on_a_phone_without_scrolling_a_table(
+    browser: Any, written: dict[str, Path]
+) -> None:
+    show(browser, written["html"], width=390)
+    right = browser.execute_script(
+        "return Math.max(...[...document.querySelectorAll('#answer td.lead, #answer td.plot')]"
+        ".map((cell) => cell.getBoundingClientRect().right))"
+    )
+    assert right <= 390
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_reaches_the_contrast_of_wcag_aa(browser: Any, written: dict[str, Path], scheme: str) -> None:
+    show(browser, written["html"], scheme=scheme)
+    paper = colour(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    found = browser.execute_script(
+        """const own = (e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+        const seen = new Map();
+        for (const e of document.querySelectorAll('main *')) {
+          if (!own(e) || e.closest('.notice, pre, details, .skip')) continue;
+          const style = getComputedStyle(e);
+          const paint = e.namespaceURI.endsWith('svg') ? style.fill : style.color;
+          if (!seen.has(paint)) seen.set(paint, e.outerHTML.slice(0, 80));
+        }
+        return [...seen];"""
+    )
+    assert len(found) >= 3
+    for paint, where in found:
+        if paint == "rgba(0, 0, 0, 0)":  # a phase's name that repeats the row above
+            continue
+        assert contrast(colour(paint), paper) >= 4.5, (paint, where)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_marks_reach_the_contrast_of_graphics(browser: Any, written: dict[str, Path], scheme: str) -> None:
+    show(browser, written["html"], scheme=scheme)
+    paper = colour(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    for name in ("plain", "r", "g", "gr", "other"):
+        value = browser.execute_script(
+            "return getComputedStyle(document.documentElement).getPropertyValue(arguments[0])",
+            f"--fam-{name}",
+        )
+        assert contrast(value.strip(), paper) >= 3.0, name
+
+
+def colour(css: str) -> str:
+    """`rgb(…)` as #rrggbb."""
+    return "#" + "".join(f"{int(part):02x}" for part in re.findall(r"\d+", css)[:3])
+
+
+def test_figures_keep_readable_text_on_a_phone(browser: Any, written: dict[str, Path]) -> None:
+    show(browser, written["html"], width=390)
+    smallest = browser.execute_script(
+        """return Math.min(...[...document.querySelectorAll('svg.panel')].flatMap((svg) => {
+          const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+          return [...svg.querySelectorAll('text')].map((t) => scale * parseFloat(getComputedStyle(t).fontSize));
+        }))"""
+    )
+    assert smallest >= 9.5
+
+
+def test_no_label_of_a_figure_is_cut_off(browser: Any, written: dict[str, Path]) -> None:
+    show(browser, written["html"], width=1280)
+    outside = browser.execute_script(
+        """return [...document.querySelectorAll('svg.panel')].flatMap((svg) => {
+          const frame = svg.getBoundingClientRect();
+          return [...svg.querySelectorAll('text')].filter((t) => {
+            const box = t.getBoundingClientRect();
+            return box.left < frame.left - 4 || box.right > frame.right + 8 || box.bottom > frame.bottom + 2;
+          }).map((t) => t.textContent);
+        })"""
+    )
+    assert outside == []
+
+
+def test_a_click_on_a_header_sorts_and_another_turns_it_round(browser: Any, written: dict[str, Path]) -> None:
+    show(browser, written["html"])
+    order = (
+        "return [...document.querySelectorAll('#answer tbody .lead b')].map((b) => parseFloat(b.textContent))"
+    )
+    before = browser.execute_script(order)
+    header = browser.find_elements("css selector", "#answer thead button")[1]
+    assert header.text == "Report loss"
+    header.click()
+    assert browser.execute_script(order) == sorted(before)
+    header.click()
+    assert browser.execute_script(order) == sorted(before, reverse=True)
+    parent = browser.find_elements("css selector", "#answer th[aria-sort]")
+    assert [th.get_attribute("aria-sort") for th in parent] == ["descending"]
+
+
+def test_the_list_of_trials_can_be_filtered(browser: Any, written: dict[str, Path]) -> None:
+    show(browser, written["html"])
+    browser.find_element("css selector", "#trials summary").click()
+    browser.find_element("css selector", "#trials input").send_keys("confirmation grsgd")
+    assert browser.find_element("css selector", "#trials output").text == "12 of 1596"
+    shown = "return document.querySelectorAll('#all-trials tbody tr:not([hidden])').length"
+    assert browser.execute_script(shown) == 12
+
+
+def test_paper_is_white_even_in_the_dark(browser: Any, written: dict[str, Path]) -> None:
+    show(browser, written["html"], scheme="dark", media="print")
+    background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert colour(background) == "#ffffff"
