@@ -23,8 +23,9 @@ base's dtype, the mask and the (T, E*R) projection are kept for the backward pas
 Dimensions: L lanes, T tokens, E experts, R rank, I input features, O output features, F = E * R.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,107 +48,169 @@ class Mixing:
     """Whether the input sees g (true) or g**a (false)."""
 
 
-def mix_experts(
-    x_LTI: Tensor,
-    router_LEI: Tensor,
-    A_LERI: Tensor,
-    B_LEOR: Tensor,
-    *,
-    mixing: Mixing,
-    keep_LTI: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Add-on of the experts to a frozen layer's output.
+class Weights(NamedTuple):
+    """The weights of all lanes in one layer."""
+
+    router: Tensor
+    """Shape (L, E, I)."""
+    A: Tensor
+    """Shape (L, E, R, I)."""
+    B: Tensor
+    """Shape (L, E, O, R)."""
+
+
+class Routed(NamedTuple):
+    """What the backward pass needs of the forward pass beside its inputs."""
+
+    gates: Tensor
+    """Shape (L, T, E), float32 or better."""
+    selected: Tensor
+    """Which experts each token is routed to, shape (L, T, E)."""
+    h: Tensor
+    """Every token projected by every expert, shape (L, T, F)."""
+
+
+def mix(
+    x_LTI: Tensor, weights: Weights, keep_LTI: Tensor | None, mixing: Mixing
+) -> tuple[Tensor, Tensor, Routed]:
+    """Output of the experts for every token of every lane, outside autograd.
 
     Args:
         x_LTI: the layer's input in the base's dtype.
-        router_LEI: the router's weights.
-        A_LERI: the experts' first factors.
-        B_LEOR: the experts' second factors, same dtype as A.
-        mixing: the settings.
+        weights: routers and experts.
         keep_LTI: dropout mask of 0 and 1 (uint8) on the experts' input, not the router's; none: no dropout.
+        mixing: the settings.
 
     Returns:
-        y_LTO in A's dtype and the router's logits_LTE, both differentiable; gates_LTE and selected_LTE, not.
+        y_LTO in A's dtype; the routers' logits_LTE; and what the backward pass needs.
     """
-    outputs: tuple[Tensor, Tensor, Tensor, Tensor] = _MixExperts.apply(  # type: ignore[no-untyped-call]
-        x_LTI, router_LEI, A_LERI, B_LEOR, keep_LTI, mixing
+    router_LEI, A_LERI, B_LEOR = weights
+    dtype = torch.promote_types(torch.promote_types(x_LTI.dtype, router_LEI.dtype), torch.float32)
+    logits_LTE = x_LTI.to(dtype) @ router_LEI.to(dtype).mT
+    gates_LTE, selected_LTE = top_k_gates(logits_LTE, mixing.top_k)
+    h_LTF = _kept(x_LTI, keep_LTI, A_LERI.dtype) @ A_LERI.flatten(1, 2).mT
+    y_LTO = _weighted(h_LTF, gates_LTE, mixing.scale) @ _flat(B_LEOR)
+    return y_LTO, logits_LTE, Routed(gates_LTE, selected_LTE, h_LTF)
+
+
+def expert_gradients(
+    dy_LTO: Tensor,
+    x_LTI: Tensor,
+    weights: Weights,
+    routed: Routed,
+    *,
+    keep_LTI: Tensor | None,
+    mixing: Mixing,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients through the experts, given that of their output.
+
+    Returns:
+        dlogits_LTE through the gates; dx_LTI through the experts only; dA_LERI; dB_LEOR.
+    """
+    _, A_LERI, B_LEOR = weights
+    gates_LTE, selected_LTE, h_LTF = routed
+    seen_LTE = parameter_gates(gates_LTE, selected_LTE, mixing.gate_exponent)
+    u_LTF = dy_LTO @ _flat(B_LEOR).mT
+    dgates_LTE = (u_LTF * h_LTF).view(*gates_LTE.shape, -1).sum(-1).mul_(mixing.scale)
+    seen_u_LTF = _weighted(u_LTF, seen_LTE, mixing.scale)
+    dA_LFI = seen_u_LTF.mT @ _kept(x_LTI, keep_LTI, A_LERI.dtype)
+    dB_LFO = _weighted(h_LTF, seen_LTE, mixing.scale).mT @ dy_LTO
+    input_u_LTF = _weighted(u_LTF, gates_LTE, mixing.scale) if mixing.exact else seen_u_LTF
+    dx_LTI = input_u_LTF @ A_LERI.flatten(1, 2)
+    return (
+        gate_gradient_to_logits(gates_LTE, dgates_LTE.to(gates_LTE.dtype)),
+        dx_LTI if keep_LTI is None else dx_LTI.mul_(keep_LTI.to(dx_LTI.dtype)),
+        dA_LFI.view_as(A_LERI),
+        dB_LFO.view(*A_LERI.shape[:3], -1).mT.contiguous(),
     )
+
+
+def mix_experts(
+    x: Tensor, router: Tensor, A: Tensor, B: Tensor, *, mixing: Mixing, keep_LTI: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`mix`, differentiable with the gradients of this module's head.
+
+    Args:
+        x: the layer's input in the base's dtype, (L, T, I); any (..., I) if the weights have no lane axis.
+        router: the routers' weights, ([L,] E, I).
+        A: the experts' first factors, ([L,] E, R, I).
+        B: the experts' second factors, ([L,] E, O, R), in A's dtype.
+        mixing: the settings.
+        keep_LTI: dropout mask as in `mix`.
+
+    Returns:
+        y, shaped as x but with O features, and logits_LTE, both differentiable; gates_LTE and selected_LTE, not.
+    """
+    with _without_autocast(x.device.type):
+        outputs: tuple[Tensor, Tensor, Tensor, Tensor] = _MixExperts.apply(  # type: ignore[no-untyped-call]
+            x, router, A, B, keep_LTI, mixing
+        )
     return outputs
 
 
 class _MixExperts(torch.autograd.Function):
+    """Adds the lane axis of a solo layer inside, where a view costs no autograd node."""
+
     @staticmethod
     def forward(  # noqa: PLR0917 - autograd passes by position
-        ctx: Any,
-        x_LTI: Tensor,
-        router_LEI: Tensor,
-        A_LERI: Tensor,
-        B_LEOR: Tensor,
-        keep_LTI: Tensor | None,
-        mixing: Mixing,
+        ctx: Any, x: Tensor, router: Tensor, A: Tensor, B: Tensor, keep_LTI: Tensor | None, mixing: Mixing
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        router_x_LTI, router_LEI = _for_router(x_LTI, router_LEI)
-        logits_LTE = router_x_LTI @ router_LEI.mT
-        gates_LTE, selected_LTE = top_k_gates(logits_LTE, mixing.top_k)
-        h_LTF = _kept(x_LTI, keep_LTI, A_LERI.dtype) @ A_LERI.flatten(1, 2).mT
-        y_LTO = _weighted(h_LTF, gates_LTE, mixing.scale) @ _flat(B_LEOR)
-        ctx.mixing = mixing
+        has_lanes = A.dim() == len("LERI")
+        weights = Weights(*(weight if has_lanes else weight.unsqueeze(0) for weight in (router, A, B)))
+        x_LTI = x.reshape(len(weights.A), -1, x.shape[-1])
+        y_LTO, logits_LTE, routed = mix(x_LTI, weights, keep_LTI, mixing)
+        ctx.mixing, ctx.shapes = mixing, (x.shape, router.shape, A.shape, B.shape)
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(gates_LTE, selected_LTE)
-        ctx.save_for_backward(x_LTI, router_LEI, A_LERI, B_LEOR, keep_LTI, h_LTF, gates_LTE, selected_LTE)
-        return y_LTO, logits_LTE, gates_LTE, selected_LTE
+        ctx.mark_non_differentiable(routed.gates, routed.selected)
+        ctx.save_for_backward(x_LTI, keep_LTI, *weights, *routed)
+        return y_LTO.view(*x.shape[:-1], -1), logits_LTE, routed.gates, routed.selected
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy_LTO: Any, dlogits_LTE: Any, *_: Any) -> tuple[Any, ...]:
-        x_LTI, router_LEI, A_LERI, B_LEOR, keep_LTI, h_LTF, gates_LTE, selected_LTE = ctx.saved_tensors
-        needs_x, needs_router, needs_A, needs_B, *_ = ctx.needs_input_grad
-        scale, exact = ctx.mixing.scale, ctx.mixing.exact
-        seen_LTE = parameter_gates(gates_LTE, selected_LTE, ctx.mixing.gate_exponent)
+    def backward(ctx: Any, dy: Any, dlogits_LTE: Any, *_: Any) -> tuple[Any, ...]:
+        x_LTI, keep_LTI, *saved = ctx.saved_tensors
+        weights, routed = Weights(*saved[:3]), Routed(*saved[3:])
         dx_LTI = dA_LERI = dB_LEOR = drouter_LEI = None
-        if dy_LTO is not None:
-            u_LTF = dy_LTO @ _flat(B_LEOR).mT
-            seen_u_LTF = _weighted(u_LTF, seen_LTE, scale)
-            if needs_A:
-                dA_LERI = (seen_u_LTF.mT @ _kept(x_LTI, keep_LTI, A_LERI.dtype)).view_as(A_LERI)
-            if needs_B:
-                dB_LFO = _weighted(h_LTF, seen_LTE, scale).mT @ dy_LTO
-                dB_LEOR = dB_LFO.view(*A_LERI.shape[:3], -1).mT.contiguous()
-            if needs_x:
-                input_u_LTF = _weighted(u_LTF, gates_LTE, scale) if exact else seen_u_LTF
-                dx_LTI = input_u_LTF @ A_LERI.flatten(1, 2)
-                dx_LTI = dx_LTI if keep_LTI is None else dx_LTI.mul_(keep_LTI.to(dx_LTI.dtype))
-            dgates_LTE = (u_LTF * h_LTF).view(*gates_LTE.shape, -1).sum(-1).mul_(scale)
-            from_gates_LTE = gate_gradient_to_logits(gates_LTE, dgates_LTE.to(gates_LTE.dtype))
-            dlogits_LTE = from_gates_LTE if dlogits_LTE is None else dlogits_LTE + from_gates_LTE
+        if dy is not None:
+            dy_LTO = dy.reshape(*x_LTI.shape[:2], -1)
+            through_gates_LTE, dx_LTI, dA_LERI, dB_LEOR = expert_gradients(
+                dy_LTO, x_LTI, weights, routed, keep_LTI=keep_LTI, mixing=ctx.mixing
+            )
+            dlogits_LTE = through_gates_LTE if dlogits_LTE is None else dlogits_LTE + through_gates_LTE
         if dlogits_LTE is not None:
-            if needs_router:
-                drouter_LEI = dlogits_LTE.mT @ x_LTI.to(dlogits_LTE.dtype)
-            if needs_x:
-                from_router_LTI = dlogits_LTE @ router_LEI
-                dx_LTI = from_router_LTI if dx_LTI is None else from_router_LTI.add_(dx_LTI)
-        return None if dx_LTI is None else dx_LTI.to(x_LTI.dtype), drouter_LEI, dA_LERI, dB_LEOR, None, None
+            drouter_LEI = dlogits_LTE.mT @ x_LTI.to(dlogits_LTE.dtype)
+            dx_LTI = _plus_product(dx_LTI, dlogits_LTE, weights.router.to(dlogits_LTE.dtype))
+        gradients = zip((dx_LTI, drouter_LEI, dA_LERI, dB_LEOR), ctx.shapes, strict=True)
+        return (*(None if grad is None else grad.view(shape) for grad, shape in gradients), None, None)
 
 
-def _for_router(x_LTI: Tensor, router_LEI: Tensor) -> tuple[Tensor, Tensor]:
-    """Input and router in float32 or better: near ties between experts must not depend on bfloat16."""
-    dtype = torch.promote_types(torch.promote_types(x_LTI.dtype, router_LEI.dtype), torch.float32)
-    return x_LTI.to(dtype), router_LEI.to(dtype)
+def _without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Autocast would run the router in the base's dtype; the context is entered only where it is on."""
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 def _kept(x_LTI: Tensor, keep_LTI: Tensor | None, dtype: torch.dtype) -> Tensor:
     """The experts' input; the factor 1 / (1 - dropout) is part of the scale."""
-    x_LTI = x_LTI.to(dtype)
-    return x_LTI if keep_LTI is None else x_LTI * keep_LTI.to(dtype)
+    if keep_LTI is None:
+        return x_LTI.to(dtype)
+    return keep_LTI.to(dtype).mul_(x_LTI)
 
 
 def _weighted(values_LTF: Tensor, weights_LTE: Tensor, scale: float) -> Tensor:
     """Scale every expert's R values of a token by the expert's weight."""
     weights_LTE1 = (weights_LTE * scale).to(values_LTF.dtype).unsqueeze(-1)
-    values_LTER = values_LTF.view(*weights_LTE.shape, -1)
-    return (values_LTER * weights_LTE1).view_as(values_LTF)
+    return (values_LTF.view(*weights_LTE.shape, -1) * weights_LTE1).view_as(values_LTF)
 
 
 def _flat(B_LEOR: Tensor) -> Tensor:
     """B as one matrix per lane, (L, E*R, O)."""
     return B_LEOR.mT.flatten(1, 2)
+
+
+def _plus_product(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
+    """`total` plus a product of matrices, in one pass where the dtypes allow it."""
+    if total is None:
+        return left @ right
+    return total.baddbmm_(left, right) if total.dtype == left.dtype else total + left @ right

@@ -1,6 +1,6 @@
 """One adapted linear layer: the frozen base and, per adapter, stacked experts with their router.
 
-Dimensions: L lanes (1 here), T tokens, E experts, R rank, I input features, O output features.
+Dimensions: L lanes (one here), T tokens, E experts, R rank, I input features, O output features.
 """
 
 from collections.abc import Callable
@@ -119,23 +119,25 @@ class MoeLoraLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # PEFT is 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The base layer's output plus that of every active adapter, in the base's dtype."""
         result: Tensor = self.base_layer(x, *args, **kwargs)
-        adapters = [name for name in self.active_adapters if name in self.moe_lora_A]
-        if self.disable_adapters or not adapters:
+        if self.disable_adapters:
             return result
-        dtype = result.dtype
-        for name in adapters:
-            result = result + self._expert_output(name, x)
-        return result.to(dtype)
+        for name in self.active_adapters:
+            if name in self.moe_lora_A:
+                output = self._expert_output(name, x)
+                if self.quantization_backend is None:
+                    result += output  # in place: adds in the wider dtype, rounds once, no copy
+                else:
+                    result = (result + output).to(result.dtype)
+        return result
 
     def _expert_output(self, adapter_name: str, x: Tensor) -> Tensor:
         settings = self.moe_lora_settings[adapter_name]
-        x_LTI = x.reshape(1, -1, x.shape[-1])
-        keep_LTI = self._dropout_mask(settings, x_LTI)
-        y_LTO, logits_LTE, gates_LTE, selected_LTE = mix_experts(
-            x_LTI,
-            self.moe_lora_router[adapter_name].unsqueeze(0),
-            self.moe_lora_A[adapter_name].unsqueeze(0),
-            self.moe_lora_B[adapter_name].unsqueeze(0),
+        keep_LTI = self._dropout_mask(settings, x)
+        output, logits_LTE, gates_LTE, selected_LTE = mix_experts(
+            x,
+            self.moe_lora_router[adapter_name],
+            self.moe_lora_A[adapter_name],
+            self.moe_lora_B[adapter_name],
             mixing=settings.mixing(dropped=keep_LTI is not None),
             keep_LTI=keep_LTI,
         )
@@ -144,17 +146,17 @@ class MoeLoraLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # PEFT is 
         if settings.balanced and self.training:
             weight_LT = self._token_weights(x).to(logits_LTE.dtype)
             self.balance_losses[adapter_name] = balance_loss(logits_LTE, selected_LTE, weight_LT).sum()
-        return y_LTO.view(*x.shape[:-1], self.out_features)
+        return output
 
-    def _dropout_mask(self, settings: AdapterSettings, x_LTI: Tensor) -> Tensor | None:
+    def _dropout_mask(self, settings: AdapterSettings, x: Tensor) -> Tensor | None:
         if not (self.training and settings.dropout > 0):
             return None
         if self.dropout_seed is None:
             seed = int(torch.randint(2**63 - 1, ()))
         else:
             seed = derived_seed(self.dropout_seed, self.module_name)
-        _, num_tokens, num_features = x_LTI.shape
-        return keep_mask([seed], num_tokens, num_features, dropout=settings.dropout, device=x_LTI.device)
+        num_tokens, num_features = x.shape[:-1].numel(), x.shape[-1]
+        return keep_mask([seed], num_tokens, num_features, dropout=settings.dropout, device=x.device)
 
     def _token_weights(self, x: Tensor) -> Tensor:
         """Per token 1, or 0 for padding; shape (1, T)."""

@@ -2,8 +2,8 @@
 
 Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101; `torch.optim.adamw`
 does the arithmetic, fused where the device can. The moments are those of the preconditioned gradient, as in
-the method's release. Differs from PyTorch in one option: without bias correction, as released, the moments are
-used as they are.
+the method's release. Differs from PyTorch in one option: without bias correction, as released, the moments
+are used as they are.
 """
 
 from collections.abc import Mapping, Sequence
