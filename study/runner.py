@@ -1,0 +1,263 @@
+"""Launch: bring a study from wherever its ledger says it stands to its end, or to an orderly stop.
+
+Every launch is "restore or start". What ran before is never run again; what was interrupted continues from its
+checkpoint; a study that has ended is left alone.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from study.cluster import connected
+from study.coordinator import Coordinator, Progress
+from study.home import Home
+from study.interruption import Interruption, signals_to, watching
+from study.ledger import Ledger, StudyState
+from study.preflight import preflight
+from study.protocol import check_equal_budgets, trial_counts
+from study.records import Outcome, Phase
+from study.report import write_report
+from study.snapshot import take_snapshot
+from study.spec import StudySpec
+from study.tracking import Tracker
+
+ENDED = (StudyState.FINISHED, StudyState.FAILED)
+LOST = (Outcome.INFRA_FAILED, Outcome.OUT_OF_MEMORY)
+TUNE_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+"""Ray Tune keeps no loggers, no snapshots and no signal handler of its own: the ledger and the runner do."""
+FLUSH_S = 120.0
+"""Longest wait in seconds for the tracking server at the end; what is left ships at the next launch."""
+
+
+class View(Protocol):
+    """Who is told what happens."""
+
+    def say(self, sentence: str) -> None:
+        """Something worth a line."""
+
+    def show(self, progress: Callable[[], Progress]) -> contextlib.AbstractContextManager[None]:
+        """Show live progress for the duration of a block."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What a launch came to."""
+
+    state: StudyState
+    reason: str
+    """Why it was interrupted; empty when it was not."""
+    num_lost: int
+    """Trials that were lost to their surroundings."""
+    report_path: Path
+    did_anything: bool
+    """False when the study had ended before."""
+
+
+def launch(
+    spec: StudySpec,
+    home: Home,
+    *,
+    tracking_uri: str,
+    address: str | None,
+    last_phase: Phase | None,
+    view: View,
+) -> Launch:
+    """Run a study until it ends or is interrupted.
+
+    Args:
+        spec: a loaded study.
+        home: where its record, checkpoints and report go.
+        tracking_uri: the MLflow store.
+        address: a Ray cluster, or None to use this machine.
+        last_phase: pause after this phase; None: run all.
+        view: who is told.
+
+    Raises:
+        SpecError: something in the study or its surroundings is wrong; nothing was started.
+        LedgerError: the record contradicts itself.
+    """
+    facts = preflight(spec, home, tracking_uri=tracking_uri, address=address, say=view.say)
+    with Ledger.open(home.ledger_url) as ledger:
+        record = ledger.create_study(spec.name, spec.canonical(), spec.digest, facts)
+        drive = _Drive(
+            spec=spec,
+            home=home,
+            ledger=ledger,
+            tracking_uri=tracking_uri,
+            address=address,
+            last_phase=last_phase,
+            view=view,
+        )
+        if record.state in ENDED:
+            return drive.result(record.state, did_anything=False)
+        owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        ledger.claim_study(spec.name, owner)
+        try:
+            if record.plan is None:
+                ledger.save_plan(spec.name, counted_plan(spec))
+            return drive.run(owner)
+        finally:
+            ledger.release_study(spec.name, owner)
+
+
+def counted_plan(spec: StudySpec) -> dict[str, Any]:
+    """How many trials each phase and family will have, as plain JSON."""
+    counts = trial_counts(spec)
+    return {
+        "trial_counts": {phase.value: dict(families) for phase, families in counts.items()},
+        "steps_per_trial": spec.training.steps,
+        "num_trials": sum(sum(families.values()) for families in counts.values()),
+    }
+
+
+def report_study(ledger: Ledger, study: str, home: Home, formats: tuple[str, ...] = ("html", "csv")) -> Path:
+    """Write the report of a study as it stands; the path of its page.
+
+    Raises:
+        SpecError: there is no such study.
+    """
+    folder = home.report_dir(study)
+    write_report(take_snapshot(ledger, study), folder, formats=formats)
+    return folder / "report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drive:
+    """One launch of one study that this process has claimed."""
+
+    spec: StudySpec
+    home: Home
+    ledger: Ledger
+    tracking_uri: str
+    address: str | None
+    last_phase: Phase | None
+    view: View
+    interruption: Interruption = field(default_factory=Interruption)
+
+    def run(self, owner: str) -> Launch:
+        """Run the trials that are missing, with the tracker and the watch beside."""
+        name = self.spec.name
+        tracker = Tracker(
+            ledger_url=self.home.ledger_url,
+            study=name,
+            tracking_uri=self.tracking_uri,
+            artifacts_dir=self.home.mlflow_artifacts_dir,
+        )
+        self.ledger.set_study_state(name, StudyState.RUNNING)
+        tracker.start()
+        state = StudyState.INTERRUPTED
+        try:
+            with signals_to(self.interruption), watching(self.ledger, name, owner, self.interruption):
+                state = self._run_trials(on_change=tracker.notify)
+        finally:
+            self.ledger.set_study_state(name, state)
+            if state in ENDED:
+                shutil.rmtree(self.home.checkpoints_dir(name), ignore_errors=True)
+            self.view.say("Writing the report.")
+            result = self.result(state, did_anything=True)
+            tracker.attach_artifacts(result.report_path.parent)
+            self.view.say("Bringing MLflow up to date.")
+            backlog = tracker.close(FLUSH_S)
+            if backlog.problem:
+                self.view.say(
+                    f"MLflow has not received everything ({backlog.problem}): the next launch sends it."
+                )
+        return result
+
+    def result(self, state: StudyState, *, did_anything: bool) -> Launch:
+        """What this launch came to, with a report that is up to date."""
+        report_path = self.home.report_dir(self.spec.name) / "report.html"
+        if did_anything or not report_path.exists():
+            report_path = report_study(self.ledger, self.spec.name, self.home)
+        return Launch(
+            state=state,
+            reason=self.interruption.reason,
+            num_lost=self._num_lost(),
+            report_path=report_path,
+            did_anything=did_anything,
+        )
+
+    def _run_trials(self, on_change: Callable[[], None]) -> StudyState:
+        """Let Ray Tune run everything that is missing; the study's state after it."""
+        coordinator = Coordinator(
+            self.spec,
+            self.ledger,
+            last_phase=self.last_phase,
+            on_change=on_change,
+            on_end=self._drop_checkpoints,
+        )
+        with (
+            self.view.show(coordinator.progress),
+            connected(self.address, self.home, self.spec.resources) as packs,
+        ):
+            if not self.interruption:
+                self._tune(coordinator, packs)
+        whole = coordinator.is_done and self.last_phase in {None, list(Phase)[-1]}
+        if not whole:
+            return self.interruption.final_state
+        check_equal_budgets(self.spec, (record.planned for record in self.ledger.trials(self.spec.name)))
+        return StudyState.FAILED if self._num_lost() else StudyState.FINISHED
+
+    def _tune(self, coordinator: Coordinator, packs: int) -> None:
+        """One Tune run over all that is missing. Its own notes are not read again."""
+        os.environ.update(TUNE_ENVIRONMENT | {"TUNE_MAX_PENDING_TRIALS_PG": str(packs)})
+        from ray import tune
+
+        from study.scheduling import ReportDesk, StopWhen, TrialSource
+        from study.trial_worker import TrialWorker
+
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        name, resources = self.spec.name, self.spec.resources
+        shutil.rmtree(self.home.ray_dir / name, ignore_errors=True)
+        tuner = tune.Tuner(
+            tune.with_resources(
+                TrialWorker, {"cpu": resources.cpus_per_pack, "gpu": resources.gpus_per_pack}
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=TrialSource(coordinator, self._worker_constants()),
+                scheduler=ReportDesk(coordinator),
+                num_samples=-1,
+                reuse_actors=True,
+                max_concurrent_trials=packs,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=str(self.home.ray_dir),
+                stop=StopWhen(self.interruption.__bool__),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+        shutil.rmtree(self.home.ray_dir / name, ignore_errors=True)
+
+    def _worker_constants(self) -> dict[str, Any]:
+        name = self.spec.name
+        return {
+            "workload": self.spec.workload.model_dump(mode="json"),
+            "parts_dir": str(self.home.parts_dir),
+            "cache_dir": str(self.home.cache_dir),
+            "checkpoints_dir": str(self.home.checkpoints_dir(name)),
+            "adapters_dir": str(self.home.adapters_dir(name)),
+        }
+
+    def _drop_checkpoints(self, key: str) -> None:
+        shutil.rmtree(self.home.checkpoints_dir(self.spec.name) / key, ignore_errors=True)
+
+    def _num_lost(self) -> int:
+        endings = (record.ending for record in self.ledger.trials(self.spec.name))
+        return sum(ending is not None and ending.outcome in LOST for ending in endings)
