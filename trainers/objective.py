@@ -1,8 +1,8 @@
 """Loss and accuracy of a model on encoded rows.
 
-A causal model reads prompt and answer and is judged on the answer's tokens and the end of sequence, by the mean
-negative log-likelihood in nats. Logits are needed at the last positions only (`logits_to_keep`), which saves
-most of the product with the vocabulary. An encoder is judged by its head's cross entropy.
+A causal model reads prompt and answer and is judged on the answer's tokens and the end of sequence, by the
+mean negative log-likelihood in nats. Logits are needed at the last positions only (`logits_to_keep`), which
+saves most of the product with the vocabulary. An encoder is judged by its head's cross entropy.
 
 Shapes: B rows, T positions, K positions with a target, V words.
 """
@@ -87,8 +87,8 @@ def evaluate(
 ) -> Evaluation:
     """Loss and accuracy, by forward passes only; rows of similar length go together.
 
-    Options of one token each are ranked in the pass that gives the loss. Longer options are ranked by the sum of
-    their tokens' log-likelihoods, end of sequence excluded, with a row for each.
+    Options of one token each are ranked in the pass that gives the loss. Longer options are ranked by the sum
+    of their tokens' log-likelihoods, end of sequence excluded, with a row for each.
 
     Args:
         model: in evaluation mode, or its dropout counts.
@@ -119,7 +119,10 @@ def _logits(model: nn.Module, batch: Batch) -> Tensor:
         logits: Tensor = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         return logits.float()
     width = batch.targets.shape[1]
-    wanted = {"position_ids": batch.position_ids, "logits_to_keep": width, "use_cache": False}
+    length = batch.input_ids.shape[1]
+    # As indices: a slice would stay a view, which the product with the vocabulary copies its weights for.
+    last = torch.arange(length - width, length, device=batch.input_ids.device)
+    wanted = {"position_ids": batch.position_ids, "logits_to_keep": last, "use_cache": False}
     options = {name: value for name, value in wanted.items() if name in _accepted(model)}
     logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **options).logits
     return logits[:, -width:].float()
@@ -128,12 +131,13 @@ def _logits(model: nn.Module, batch: Batch) -> Tensor:
 def _accepted(model: nn.Module) -> frozenset[str]:
     """What the forward pass of the base, under any adapters, accepts."""
     base = getattr(model, "get_base_model", None)
-    return _signature(type(base() if callable(base) else model))
+    forward = (base() if callable(base) else model).forward
+    return _parameters(getattr(forward, "__func__", forward))
 
 
 @lru_cache
-def _signature(model_type: type[nn.Module]) -> frozenset[str]:
-    return frozenset(inspect.signature(model_type.forward).parameters)
+def _parameters(forward: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(forward).parameters)
 
 
 def _losses(logits: Tensor, batch: Batch) -> Tensor:

@@ -44,7 +44,8 @@ def parse(document: Mapping[str, Any], name: str) -> list[Row]:
     rows = [row for example in examples if (row := _row(example, document)) is not None]
     if not rows:
         raise SpecError(
-            f"Task 'bigbench:{name}' has no rows with one right answer among options: choose another, such as {EXAMPLE}."
+            f"Task 'bigbench:{name}' has no rows with one right answer among options: "
+            f"choose another, such as {EXAMPLE}."
         )
     return rows
 
@@ -104,10 +105,8 @@ def _check(task: Task, parts_dir: Path) -> None:
 
 def _unknown_task(name: str, names: tuple[str, ...]) -> SpecError:
     """A short form of the unknown-name error: a thousand names are no help."""
-    full = str(unknown("task", name, [f"bigbench:{known}" for known in names]))
-    return SpecError(
-        f"{full.partition(' Known: ')[0]} Choose one of BIG-bench's {len(names)} JSON tasks, such as {EXAMPLE}."
-    )
+    nearest = str(unknown("task", name, [f"bigbench:{known}" for known in names])).partition(" Known: ")[0]
+    return SpecError(f"{nearest} Choose one of BIG-bench's {len(names)} JSON tasks, such as {EXAMPLE}.")
 
 
 SOURCE = TaskSource(

@@ -33,7 +33,7 @@ class Example:
     """A row in tokens."""
 
     prompt_ids: tuple[int, ...]
-    """The prompt, with the tokenizer's beginning token where it has one (an encoder's: all special tokens)."""
+    """The prompt, with the tokenizer's beginning token, if any (an encoder's: all special tokens)."""
     option_ids: tuple[tuple[int, ...], ...]
     """Tokens of each option, without end-of-sequence; empty for an encoder."""
     answer: int
@@ -70,7 +70,7 @@ def encode_splits(
         splits: rows.
         tokenizer: a tokenizer of transformers.
         kind: of the base.
-        max_tokens: longest prompt with its answer and end-of-sequence (an encoder's: with its special tokens).
+        max_tokens: longest prompt with its answer and end-of-sequence (an encoder's: special tokens).
         tokenizer_digest: names the tokenizer in the cache.
         cache_dir: where encoded sets are kept; None keeps nothing.
 
@@ -136,7 +136,7 @@ def _option_ids(
 ) -> list[tuple[tuple[int, ...], ...]]:
     """Each option's tokens as they follow the prompt.
 
-    Prompt and option are encoded together. Where their border melts into one token, the option is encoded alone.
+    They are encoded together. Where their border melts into one token, the option is encoded alone.
     """
     joint = iter(_ids(tokenizer, [row.prompt + option for row in rows for option in row.options]))
     result = []

@@ -58,7 +58,8 @@ def _convert(template: str, options: tuple[str, ...], record: Record) -> Row | N
     texts = {
         key: " ".join(str(value).split()) for key, value in record.items() if key not in {"label", "idx"}
     }
-    options[label]  # noqa: B018 (an unknown label is an error)
+    if label >= len(options):
+        raise ValueError(label)
     return Row(prompt=template.format_map(texts), options=options, answer=label)
 
 

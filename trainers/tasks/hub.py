@@ -71,8 +71,8 @@ def _convert(hub_set: HubSet, records: Iterable[Record], *, held_out: bool) -> l
             row = hub_set.convert(record)
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise SpecError(
-                f"Task {hub_set.name!r} cannot read a record with the columns {', '.join(record)} ({error!r}): "
-                f"it expects those of the hub's {hub_set.repository}."
+                f"Task {hub_set.name!r} cannot read a record with the columns {', '.join(record)} "
+                f"({error!r}): it expects those of the hub's {hub_set.repository}."
             ) from error
         if row is not None:
             rows.append(Row(prompt=row.prompt, options=row.options, answer=row.answer, held_out=held_out))
@@ -89,8 +89,8 @@ def _open(hub_set: HubSet, task: Task) -> Mapping[str, Any]:
         return dict(datasets.load_dataset(hub_set.repository, hub_set.config))
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise RetryableError(
-            f"Task {task.name!r}: data set {hub_set.repository!r} is not cached here and the hub cannot be reached: "
-            "check the network, or download it elsewhere and name its folder in task.path."
+            f"Task {task.name!r}: data set {hub_set.repository!r} is not cached here and the hub cannot be "
+            "reached: check the network, or download it elsewhere and name its folder in task.path."
         ) from error
 
 
@@ -106,8 +106,8 @@ def _open_folder(hub_set: HubSet, folder: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         cause = " ".join(str(error).split())
         raise SpecError(
-            f"task.path {str(folder)!r} is no readable data set ({cause}): name a folder that save_to_disk wrote, "
-            "or one with files such as train.parquet."
+            f"task.path {str(folder)!r} is no readable data set ({cause}): name a folder that save_to_disk "
+            "wrote, or one with files such as train.parquet."
         ) from error
 
 

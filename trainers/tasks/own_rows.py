@@ -1,4 +1,4 @@
-"""The user's own rows: a CSV, JSONL or Parquet file, a prompt template over its columns, and an answer column."""
+"""The user's own rows: a CSV, JSONL or Parquet file, a prompt template and an answer column."""
 
 import csv
 import json
@@ -29,13 +29,19 @@ def load_own_rows(task: Task) -> list[Row]:
     records = list(_read(path))
     if not records:
         raise SpecError(f"task.path {str(path)!r} holds no rows: add some, or name another file.")
-    templates = {"task.prompt": prompt, **{"task.options": option for option in task.options or ()}}
-    for field, template in templates.items():
-        for column in _columns_of(template, field):
-            _require_column(column, field, records[0][1], path)
-    _require_column(answer, "task.answer", records[0][1], path)
+    first = records[0][1]
+    for column in _columns_of(prompt, "task.prompt"):
+        _require_column(column, "task.prompt", first, path)
+    for option in task.options or ():
+        for column in _columns_of(option, "task.options"):
+            _require_column(column, "task.options", first, path)
+    _require_column(answer, "task.answer", first, path)
     options = task.options or _found_options(records, answer, path)
-    rows = [_row(record, line, prompt, answer, options, path) for line, record in records]
+    rows = []
+    for line, record in records:
+        filled = [_fill(option, record).strip() for option in options]
+        where = f"{path.name} line {line}"
+        rows.append(_row(_fill(prompt, record).rstrip(), filled, record[answer].strip(), where))
     _require_every_label(rows, options, path)
     return rows
 
@@ -52,18 +58,20 @@ def _fields(task: Task) -> tuple[Path, str, str]:
     return path, task.prompt, task.answer
 
 
-def _row(record: Record, line: int, prompt: str, answer: str, options: Sequence[str], path: Path) -> Row:
-    filled = [_fill(option, record).strip() for option in options]
-    text = _fill(prompt, record).rstrip()
-    given = record[answer].strip()
-    if not text:
-        raise SpecError(f"{path.name} line {line}: the prompt is empty, fill its columns or remove the row.")
-    if given not in filled:
+def _row(prompt: str, options: Sequence[str], answer: str, where: str) -> Row:
+    """One row, checked; `where` names its file and line."""
+    if not prompt:
+        raise SpecError(f"{where}: the prompt is empty, fill its columns or remove the row.")
+    if "" in options:
+        raise SpecError(f"{where}: one of the options is empty, fill it or remove the row.")
+    if len(set(options)) < len(options):
+        raise SpecError(f"{where}: two of the options {', '.join(options)} are the same, correct them.")
+    if answer not in options:
         raise SpecError(
-            f"{path.name} line {line}: column {answer!r} says {given!r}, which is none of the options "
-            f"{', '.join(filled)}: correct the row or task.options."
+            f"{where}: the answer {answer!r} is none of the options {', '.join(options)}: "
+            "correct the row or task.options."
         )
-    return Row(prompt=text, options=tuple(f" {option}" for option in filled), answer=filled.index(given))
+    return Row(prompt=prompt, options=tuple(f" {option}" for option in options), answer=options.index(answer))
 
 
 def _fill(template: str, record: Record) -> str:
@@ -87,7 +95,8 @@ def _columns_of(template: str, field: str) -> list[str]:
 def _require_column(column: str, field: str, record: Record, path: Path) -> None:
     if column not in record:
         raise SpecError(
-            f"{field} names column {column!r}, which {path.name} does not have: its columns are {', '.join(record)}."
+            f"{field} names column {column!r}, which {path.name} does not have: "
+            f"its columns are {', '.join(record)}."
         )
 
 
@@ -116,7 +125,8 @@ def _require_every_label(rows: Sequence[Row], options: Sequence[str], path: Path
     for index, option in enumerate(options):
         if index not in seen:
             raise SpecError(
-                f"{path.name} has no row with the answer {option!r}: add some, or leave it out of task.options."
+                f"{path.name} has no row with the answer {option!r}: "
+                "add some, or leave it out of task.options."
             )
 
 
@@ -146,8 +156,8 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Record]]:
                 if None in record or None in record.values():
                     num = len(reader.fieldnames or ())
                     raise SpecError(
-                        f"{path.name} line {reader.line_num}: the row does not have the {num} columns of the header, "
-                        "correct it or quote its commas."
+                        f"{path.name} line {reader.line_num}: the row does not have the {num} columns "
+                        "of the header, correct it or quote its commas."
                     )
                 yield reader.line_num, record
         except csv.Error as error:
@@ -173,7 +183,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Record]]:
             columns = columns or set(record)
             if missing := columns - set(record):
                 raise SpecError(
-                    f"{path.name} line {line}: lacks {sorted(missing)[0]!r}, which the first row has, add it."
+                    f"{path.name} line {line}: lacks {min(missing)!r}, which the first row has: add it."
                 )
             yield line, {key: _text(value) for key, value in record.items()}
 

@@ -38,7 +38,8 @@ def _keyed(question: str, record: Record) -> Row | None:
 
 
 def _checked(row: Row) -> Row:
-    row.options[row.answer]  # an index beyond the choices is an error
+    if row.answer >= len(row.options):
+        raise ValueError(row.answer)
     return row
 
 

@@ -92,7 +92,8 @@ def _one_of(group: Sequence[Row]) -> Row | None:
 def _require(available: int, wanted: int, task: Task, fields: str) -> None:
     if available < wanted:
         raise SpecError(
-            f"Task {task.name!r} has {available:,} distinct rows where task.{fields} ask for {wanted:,}: lower them."
+            f"Task {task.name!r} has {available:,} distinct rows where task.{fields} ask for {wanted:,}: "
+            "lower them."
         )
 
 

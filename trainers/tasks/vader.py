@@ -79,7 +79,8 @@ def _load(rated: RatedSet, task: Task, parts_dir: Path, report: Report) -> list[
             content = member.read() if member else b""
     except (OSError, KeyError, tarfile.TarError) as error:
         raise RetryableError(
-            f"The archive {str(archive)!r} is damaged: delete its folder, it is fetched again at the next start."
+            f"The archive {str(archive)!r} is damaged: delete its folder, "
+            "it is fetched again at the next start."
         ) from error
     return parse(content.decode("utf-8-sig"), rated.noun)
 
