@@ -7,7 +7,7 @@ from typing import Any
 
 from study.records import Outcome, Phase
 from study.report.estimates import Estimate, rate_estimate
-from study.report.snapshot import TrialRow
+from study.report.snapshot import LOST, TrialRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class OutcomeCounts:
     phase: Phase
     family: str
     planned: int
-    """Trials the plan has, or the table where it holds more."""
+    """Trials of the table, and in a phase that has not begun those of the plan."""
     by_outcome: Mapping[str, int]
     """Outcome → trials, all six outcomes present."""
     open: int
@@ -74,16 +74,12 @@ def account(
         state: the study's state.
     """
     planned = _planned(plan)
-    counts = tuple(
-        _count(phase, family, rows, planned.get((phase.value, family), 0))
-        for phase in Phase
-        for family in families
-        if planned.get((phase.value, family)) or any(r.phase is phase and r.family == family for r in rows)
-    )
+    cells = [(phase, family) for phase in Phase for family in families]
+    counts = [_count(p, f, rows, planned.get((p.value, f), 0), ended=state == "finished") for p, f in cells]
     totals = {o.value: sum(c.by_outcome[o.value] for c in counts) for o in Outcome}
     totals |= {"open": sum(c.open for c in counts), "planned": sum(c.planned for c in counts)}
     return Accounting(
-        counts=counts,
+        counts=tuple(c for c in counts if c.planned),
         totals=totals,
         lost=_lost(rows),
         missing=_missing(counts, spec, state),
@@ -100,11 +96,15 @@ def _planned(plan: Mapping[str, Any] | None) -> dict[tuple[str, str], int]:
     }
 
 
-def _count(phase: Phase, family: str, rows: Sequence[TrialRow], planned: int) -> OutcomeCounts:
+def _count(
+    phase: Phase, family: str, rows: Sequence[TrialRow], expected: int, *, ended: bool
+) -> OutcomeCounts:
+    """Count one cell; `expected` is the plan's number, an upper bound until the phase has begun."""
     mine = [r for r in rows if r.phase is phase and r.family == family]
     found = Counter(r.outcome for r in mine)
+    begun = bool(mine) and phase is not Phase.SEARCH
+    planned = len(mine) if ended or begun else max(expected, len(mine))
     by_outcome = {o.value: found[o] for o in Outcome}
-    planned = max(planned, len(mine))
     return OutcomeCounts(
         phase=phase,
         family=family,
@@ -137,19 +137,24 @@ def _missing(counts: Sequence[OutcomeCounts], spec: Mapping[str, Any], state: st
         found.append(f"The study is {state}: every number here is of this moment.")
     for phase in Phase:
         mine = [c for c in counts if c.phase is phase]
-        title = PHASE_TITLES[phase]
-        if not mine:
-            if _asked_for(phase, spec):
-                found.append(f"{title} has no trial yet.")
-            continue
-        number = sum(c.open for c in mine)
-        if number:
-            planned = sum(c.planned for c in mine)
-            found.append(f"{title}: {number:,} of {planned:,} trials have not ended.")
-        lost = sum(c.by_outcome[o] for c in mine for o in ("out_of_memory", "infra_failed", "cancelled"))
-        if lost:
-            found.append(f"{title}: {lost:,} {'trial was' if lost == 1 else 'trials were'} lost.")
+        if any(c.planned for c in mine) or _asked_for(phase, spec):
+            found += [f"{PHASE_TITLES[phase]}: {what}." for what in _missing_in(mine)]
     return tuple(found)
+
+
+def _missing_in(counts: Sequence[OutcomeCounts]) -> list[str]:
+    """What one phase lacks."""
+    planned, still_open = sum(c.planned for c in counts), sum(c.open for c in counts)
+    lost = sum(c.by_outcome[outcome.value] for c in counts for outcome in LOST)
+    without = [c.family for c in counts if not c.planned]
+    if not planned:
+        return ["no trial"]
+    found = [f"no trial of {', '.join(without)}"] if without else []
+    if still_open:
+        found.append(f"{still_open:,} of {planned:,} trials have not ended")
+    if lost:
+        found.append(f"{lost:,} {'trial was' if lost == 1 else 'trials were'} lost")
+    return found
 
 
 PHASE_TITLES: dict[Phase, str] = {

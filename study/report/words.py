@@ -8,7 +8,7 @@ from typing import Any
 
 from study.report.estimates import Estimate
 
-THIN, MINUS, TIMES = "\u2009", "\u2212", "\u00d7"
+THIN, MINUS, TIMES = "\u202f", "\u2212", "\u00d7"
 SUPERSCRIPTS = str.maketrans(
     "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
 )
@@ -120,8 +120,6 @@ def label(name: str) -> str:
 
 def compact(value: Any) -> str:
     """Any small piece of data on one line."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):

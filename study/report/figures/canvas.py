@@ -7,6 +7,7 @@ one sheet.
 
 import io
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from study.report.figures.style import LEFT, PAPER, RC, ROLES
+from study.report.figures.style import INK, LEFT, MUTED, PAPER, RC, ROLES
 
 PANEL_WIDTH, PANEL_HEIGHT = 340, 248
 """Size of a panel in CSS pixels at its natural scale."""
@@ -22,6 +23,8 @@ RIGHT, TOP, BOTTOM = 10, 46, 40
 """Room right of, above and below the axes, for titles and labels, in pixels."""
 FONTS = "Inter, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
 """What a file is set in; a page sets its own."""
+MARGIN, HEADER, LINE = 20, 34, 16
+"""Room around a sheet, for its title, and for one line of its caption, in pixels."""
 COLUMNS = 3
 """Panels side by side on a sheet."""
 
@@ -57,7 +60,7 @@ def panel_svg(figure: Figure, index: int) -> str:
     panel = figure.panels[index]
     with mpl.rc_context(RC):
         canvas = Canvas(figsize=(PANEL_WIDTH / 72, figure.height / 72), facecolor="none")
-        panel.draw(_axes(canvas, figure, 0, (1, 1)))
+        panel.draw(_place(canvas, figure, left=LEFT, bottom=BOTTOM))
         svg = _svg(canvas, fonts="var(--sans)")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
@@ -73,26 +76,37 @@ def panel_svg(figure: Figure, index: int) -> str:
 
 
 def sheet_svg(figure: Figure) -> str:
-    """All panels on one sheet, as a file that stands alone."""
+    """All panels with title and caption on one sheet, as a file that stands alone."""
     columns = min(COLUMNS, len(figure.panels))
     rows = -(-len(figure.panels) // columns)
+    caption = textwrap.wrap(figure.caption, width=columns * 60)
+    width = columns * PANEL_WIDTH + 2 * MARGIN
+    height = rows * figure.height + HEADER + LINE * len(caption) + 2 * MARGIN
     with mpl.rc_context(RC):
-        size = (columns * PANEL_WIDTH / 72, rows * figure.height / 72)
-        canvas = Canvas(figsize=size, facecolor=PAPER)
+        canvas = Canvas(figsize=(width / 72, height / 72), facecolor=PAPER)
+        canvas.text(MARGIN / width, 1 - (MARGIN + 12) / height, figure.title, fontsize=16, color=INK)
         for index, panel in enumerate(figure.panels):
-            panel.draw(_axes(canvas, figure, index, (columns, rows)))
+            panel.draw(_axes(canvas, figure, index, columns))
+        for index, line in enumerate(reversed(caption)):
+            y = (MARGIN + LINE * index) / height
+            canvas.text(MARGIN / width, y, line, fontsize=11, color=MUTED)
         return _svg(canvas, fonts=FONTS)
 
 
-def _axes(canvas: Canvas, figure: Figure, index: int, grid: tuple[int, int]) -> Axes:
-    """Axes at a fixed place in the panel's cell of a grid of (columns, rows), so that panels align."""
-    columns, rows = grid
+def _axes(canvas: Canvas, figure: Figure, index: int, columns: int) -> Axes:
+    """Axes at a fixed place in their cell of a sheet, so that panels align."""
     row, column = divmod(index, columns)
-    width, height = columns * PANEL_WIDTH, rows * figure.height
-    left = (column * PANEL_WIDTH + LEFT) / width
-    bottom = (height - (row + 1) * figure.height + BOTTOM) / height
+    height = 72 * canvas.get_figheight()
+    left = MARGIN + column * PANEL_WIDTH + LEFT
+    bottom = height - MARGIN - HEADER - (row + 1) * figure.height + BOTTOM
+    return _place(canvas, figure, left=left, bottom=bottom)
+
+
+def _place(canvas: Canvas, figure: Figure, *, left: float, bottom: float) -> Axes:
+    """Axes of a panel's size at a place in pixels."""
+    width, height = (72 * side for side in canvas.get_size_inches())
     across, up = PANEL_WIDTH - LEFT - figure.right, figure.height - TOP - BOTTOM
-    return canvas.add_axes((left, bottom, across / width, up / height))
+    return canvas.add_axes((left / width, bottom / height, across / width, up / height))
 
 
 def _svg(canvas: Canvas, *, fonts: str) -> str:

@@ -29,17 +29,18 @@ def ghost(ax: Axes, x: Sequence[float], y: Sequence[float]) -> None:
 
 
 def bar(ax: Axes, x: float, estimate: Estimate, mark: Mark) -> None:
-    """A mean with its interval as a vertical bar."""
+    """A mean with its interval as a vertical bar with caps."""
     if estimate.interval is not None:
-        ends = [estimate.interval.low, estimate.interval.high]
-        ax.plot([x, x], ends, color=mark.color, linewidth=1.6, solid_capstyle="butt")
+        reached = [[estimate.mean - estimate.interval.low], [estimate.interval.high - estimate.mean]]
+        style: dict[str, Any] = {"ecolor": mark.color, "elinewidth": 1.5, "capsize": 2.6, "capthick": 1.2}
+        ax.errorbar([x], [estimate.mean], yerr=reached, fmt="none", **style)
     dot(ax, [x], [estimate.mean], mark)
 
 
 def dot(ax: Axes, x: Sequence[float], y: Sequence[float], mark: Mark) -> None:
     """The mark of a family, edged in the paper's colour so that neighbours stay apart."""
     style: dict[str, Any] = {"markeredgecolor": PAPER, "markeredgewidth": 0.9, "linestyle": "none"}
-    ax.plot(x, y, marker=mark.marker, markersize=6.4, color=mark.color, zorder=3, **style)
+    ax.plot(x, y, marker=mark.marker, markersize=5.6, color=mark.color, zorder=3, **style)
 
 
 def level_line(ax: Axes, y: float, label: str) -> None:

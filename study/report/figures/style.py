@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -41,6 +42,7 @@ RC: dict[Any, Any] = {
     "figure.dpi": 72,
     "font.family": "sans-serif",
     "font.size": 11,
+    "axes.prop_cycle": cycler(color=[INK]),
     "axes.linewidth": 0.8,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,

@@ -39,7 +39,7 @@ def tuned(model: ReportModel) -> Figure | None:
 
 
 def _draw(ax: Axes, *, found: list[TunedResult], families: tuple[str, ...]) -> None:
-    dress(ax, title="Tuned families on fresh seeds", y_label="report loss, nats", x_label="")
+    dress(ax, title="", y_label="report loss, nats", x_label="")
     values = [v for t in found for v in t.seed_losses]
     values += [v for t in found if t.loss is not None for v in marks.reach(t.loss)]
     loss_axis(ax, *marks.span(values))

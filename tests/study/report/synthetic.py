@@ -61,6 +61,7 @@ MANIFEST: dict[str, Any] = {
         "peft": "0.21.2",
         "ray": "2.60.0",
     },
+    "seed": 20261122,
     "hardware": {"cpu": "AMD EPYC 7763", "cores": 2, "memory_bytes": 25_120_000_000, "accelerators": "none"},
     "digests": {"base": "6f1d\u2026c2", "task": "aa04\u20267e"},
 }

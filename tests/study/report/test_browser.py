@@ -70,8 +70,9 @@ def test_it_asks_nothing_of_the_network_and_the_console_is_silent(
     assert browser.get_log("browser") == []
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
-@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize(
+    ("width", "opened"), [(320, False), (390, True), (768, False), (1280, True), (1920, False)]
+)
 def test_the_page_never_scrolls_sideways(
     browser: Any, written: dict[str, Path], width: int, opened: bool
 ) -> None:

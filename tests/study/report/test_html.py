@@ -9,7 +9,7 @@ import pytest
 
 from study.report import Snapshot, build, write_report
 from study.report.html import render
-from study.report.words import decimals, dimension, duration, number, param
+from study.report.words import compact, decimals, dimension, duration, fact, label, number, param
 from tests.study.report import synthetic
 
 
@@ -157,7 +157,7 @@ def test_a_spec_of_one_key_is_enough(whole: Snapshot) -> None:
         (8, "8"),
         (0.0398107, "0.0398"),
         (1e-5, "10\u207b\u2075"),
-        (7.943e-4, "7.94\u2009\u00d7\u200910\u207b\u2074"),
+        (7.943e-4, "7.94\u202f\u00d7\u202f10\u207b\u2074"),
         (100.0, "100"),
         ("auto", "auto"),
         (0.0, "0"),
@@ -165,6 +165,13 @@ def test_a_spec_of_one_key_is_enough(whole: Snapshot) -> None:
 )
 def test_hyperparameters_read_well(value: object, text: str) -> None:
     assert param(value) == text
+
+
+def test_the_manifest_reads_well() -> None:
+    assert fact("memory_bytes", 25_120_000_000) == "25.1\u202fGB"
+    assert fact("seed", 20261122) == "20261122"
+    assert label("memory_bytes") == "memory"
+    assert compact({"a": [1, "b"], "c": {"d": 0.5}}) == "a 1, b, c d 0.5"
 
 
 @pytest.mark.parametrize(
@@ -189,5 +196,5 @@ def test_numbers_have_their_interval_s_digits() -> None:
     assert decimals([]) == 4
     assert number(-0.5, 2) == "\u22120.50"
     assert number(None) == "\u2013"
-    assert duration(90) == "90.0\u2009s"
-    assert duration(7300) == "2.0\u2009h"
+    assert duration(90) == "90.0\u202fs"
+    assert duration(7300) == "2.0\u202fh"

@@ -179,14 +179,31 @@ def test_an_unfinished_study_says_what_is_missing(partial: Snapshot) -> None:
     assert found.accounting.missing == (
         "The study is running: every number here is of this moment.",
         "Search: 57 of 64 trials have not ended.",
-        "Sensitivity has no trial yet.",
-        "Learning-rate slice has no trial yet.",
-        "Factor slices has no trial yet.",
+        "Sensitivity: no trial.",
+        "Learning-rate slice: no trial.",
+        "Factor slices: no trial.",
         "Confirmation: 24 of 24 trials have not ended.",
     )
     assert found.accounting.totals["planned"] == 88
     assert [r.source for r in found.tuned] == ["search", "search"]
     assert [r.loss for r in found.tuned] == [None, None]
+
+
+def test_a_finished_study_counts_what_it_had_and_names_whom_a_phase_lacks(whole: Snapshot) -> None:
+    plan = {"trial_counts": {"lr_slice": dict.fromkeys(synthetic.FAMILIES, 70), "search": {"sgd": 40}}}
+    bare = whole.trials.query("not (phase == 'confirmation' and family == 'sgd')")
+    found = build(dataclasses.replace(whole, plan=plan, trials=bare)).accounting
+    assert found.totals["open"] == 0
+    assert found.totals["planned"] == len(bare)
+    assert found.missing == ("Sensitivity: 2 trials were lost.", "Confirmation: no trial of sgd.")
+
+
+def test_the_plans_upper_bound_gives_way_once_a_phase_has_begun(whole: Snapshot) -> None:
+    plan = {"trial_counts": {"lr_slice": dict.fromkeys(synthetic.FAMILIES, 70), "search": {"sgd": 40}}}
+    found = build(dataclasses.replace(whole, plan=plan, state="running")).accounting
+    planned = {(str(c.phase), c.family): c.planned for c in found.counts}
+    assert planned["lr_slice", "sgd"] == 66
+    assert planned["search", "sgd"] == 40
 
 
 def test_a_study_that_always_diverged_sits_at_the_cap(diverged: Snapshot) -> None:
