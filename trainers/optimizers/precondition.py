@@ -61,7 +61,8 @@ def damped_inverse(gram_xRR: Tensor, damping: float) -> tuple[Tensor, int]:
     small_nRR = gram_xRR.flatten(0, -3).to(_small_dtype(gram_xRR))
     identity_RR = torch.eye(small_nRR.shape[-1], dtype=small_nRR.dtype, device=small_nRR.device)
     factor_nRR, info_n = torch.linalg.cholesky_ex(small_nRR + damping * identity_RR)
-    failed_n = info_n.ne(0).nonzero().squeeze(-1)
+    finite_n = factor_nRR.diagonal(dim1=-2, dim2=-1).isfinite().all(-1)  # infinite matrices factorise
+    failed_n = (info_n.ne(0) | ~finite_n).nonzero().squeeze(-1)
     if failed_n.numel():
         factor_nRR[failed_n] = _with_more_damping(
             small_nRR[failed_n], damping, torch.finfo(gram_xRR.dtype).eps
