@@ -58,7 +58,8 @@ class TrackingStore:
                 path.parent.mkdir(parents=True, exist_ok=True)
             from mlflow import MlflowClient
 
-            logging.getLogger("alembic").setLevel(logging.WARNING)
+            for chatty in ("alembic", "mlflow"):
+                logging.getLogger(chatty).setLevel(logging.WARNING)
             self._client: Any = MlflowClient(client_uri(uri))
 
     def find_experiment(self, experiment_id: str, uid: str) -> bool:

@@ -30,7 +30,7 @@ class Tracker:
         study: str,
         tracking_uri: str,
         artifacts_dir: Path,
-        interval_s: float = 1.0,
+        interval_s: float = 2.0,
         max_pause_s: float = 60.0,
     ) -> None:
         """Prepare; nothing is opened before `start`.

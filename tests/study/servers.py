@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 _START_S = 90.0
@@ -61,14 +62,16 @@ class PostgresServer:
 
     def stop(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGINT)  # PostgreSQL's fast shutdown
+        self._process.send_signal(signal.SIGQUIT)  # PostgreSQL's immediate shutdown
         self._process.wait(30)
 
     def new_database(self) -> str:
-        """URL of an empty database."""
-        name = f"ledger_{uuid4().hex[:12]}"
-        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "tester", name)
-        return f"postgresql://tester:s3cret@127.0.0.1:{self.port}/{name}"
+        """URL of an empty schema, which is much cheaper to make than a database of its own."""
+        name = f"test_{uuid4().hex[:12]}"
+        address = f"postgresql://tester:s3cret@127.0.0.1:{self.port}/postgres"
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"{address}?options=-csearch_path%3D{name}"
 
     def _accepts(self) -> bool:
         command = [str(postgres_tool("pg_isready")), "-h", "127.0.0.1", "-p", str(self.port), "-q"]

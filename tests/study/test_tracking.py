@@ -17,11 +17,11 @@ from search_spaces.errors import RetryableError, SpecError
 from study.ledger import Ledger, StudyState
 from study.records import Measurement, Outcome
 from study.tracking import Backlog, Tracker, check_tracking, comparison_url, redact
-from study.tracking.address import redact_text
+from study.tracking.address import client_uri, redact_text
 from study.tracking.shipping import Shipper
 from study.tracking.store import TrackingStore
 from tests.study.samples import STUDY, begin, ended, finished, measured, plan, planned, run_trial
-from tests.study.servers import MlflowServer, free_port, mlflow_server
+from tests.study.servers import MlflowServer, free_port, mlflow_server, postgres
 
 TRIAL = planned("sgd", 0).key
 DONE = Backlog(num_runs=0)
@@ -379,6 +379,24 @@ def test_a_file_store_needs_the_address_of_its_pages(home: Home):
         comparison_url(home.ledger, STUDY, home.uri)
     address = comparison_url(home.ledger, STUDY, home.uri, "http://127.0.0.1:5000/")
     assert address.startswith("http://127.0.0.1:5000/#/compare-runs?runs=")
+
+
+@pytest.mark.slow
+def test_a_postgresql_store_is_as_good(tmp_path: Path):
+    with postgres() as database:
+        home = Home(tmp_path, uri=database.new_database())
+        check_tracking(home.uri)
+        finish_all(home.ledger)
+        assert home.ship() == DONE
+        assert home.shipper().pending() == 0
+        runs = MlflowClient(client_uri(home.uri)).search_runs([home.experiment()], max_results=1000)
+        assert Counter(run.data.tags["kind"] for run in runs) == {
+            "study": 1,
+            "family": 2,
+            "configuration": 6,
+            "trial": 6,
+        }
+        assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 # Addresses

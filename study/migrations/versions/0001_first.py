@@ -15,6 +15,28 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     """Bring the schema to this revision."""
+    _create_studies()
+    _create_trials()
+    _create_results()
+
+
+def downgrade() -> None:
+    """Bring the schema back to the revision before."""
+    op.drop_index("ix_rung_study_id_family", "rung")
+    op.drop_table("rung")
+    op.drop_index("ix_measurement_trial_id_id", "measurement")
+    op.drop_table("measurement")
+    op.drop_table("attempt")
+    op.drop_index("ix_trial_study_id_phase_family", "trial")
+    op.drop_table("trial")
+    op.drop_table("tracked_run")
+    op.drop_index("ix_event_study_id", "event")
+    op.drop_table("event")
+    op.drop_table("claim")
+    op.drop_table("study")
+
+
+def _create_studies() -> None:
     op.create_table(
         "study",
         sa.Column("id", SERIAL, nullable=False),
@@ -73,6 +95,9 @@ def upgrade() -> None:
             "study_id", "store", "kind", "key", name="uq_tracked_run_study_id_store_kind_key"
         ),
     )
+
+
+def _create_trials() -> None:
     op.create_table(
         "trial",
         sa.Column("id", SERIAL, nullable=False),
@@ -113,6 +138,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_attempt"),
         sa.UniqueConstraint("trial_id", "number", name="uq_attempt_trial_id_number"),
     )
+
+
+def _create_results() -> None:
     op.create_table(
         "measurement",
         sa.Column("id", SERIAL, nullable=False),
@@ -144,19 +172,3 @@ def upgrade() -> None:
         sa.UniqueConstraint("trial_id", "rung", name="uq_rung_trial_id_rung"),
     )
     op.create_index("ix_rung_study_id_family", "rung", ["study_id", "family"])
-
-
-def downgrade() -> None:
-    """Bring the schema back to the revision before."""
-    op.drop_index("ix_rung_study_id_family", "rung")
-    op.drop_table("rung")
-    op.drop_index("ix_measurement_trial_id_id", "measurement")
-    op.drop_table("measurement")
-    op.drop_table("attempt")
-    op.drop_index("ix_trial_study_id_phase_family", "trial")
-    op.drop_table("trial")
-    op.drop_table("tracked_run")
-    op.drop_index("ix_event_study_id", "event")
-    op.drop_table("event")
-    op.drop_table("claim")
-    op.drop_table("study")
