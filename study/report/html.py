@@ -53,6 +53,7 @@ def render(model: ReportModel, figures: Sequence[Figure]) -> str:
         "compact": words.compact,
         "fact": words.fact,
         "label": words.label,
+        "has_digests": words.has_digests,
         "yaml": _yaml,
     }
     return environment.get_template("report.html").render(_context(model, figures))

@@ -79,7 +79,7 @@ def _search(search: Mapping[str, Any] | None) -> str:
         if search.get("grace_steps") and search.get("reduction")
         else ""
     )
-    sampler = search.get("sampler", "sobol")
+    sampler = {"sobol": "Sobol'", "tpe": "TPE"}.get(search.get("sampler", "sobol"), "random")
     return (
         f"Each family draws {search.get('trials')} configurations ({sampler} sampler). One ASHA scheduler "
         f"for each family stops the worse ones{stopping}. The lowest select loss at full budget is the "
@@ -94,9 +94,9 @@ def _sensitivity(sensitivity: Mapping[str, Any] | None) -> str:
     net = f"{replicates} replicates of a scrambled Sobol' net of {points} points"
     parts = [f"{net}, shared by all families, run without stopping."]
     if (lr_slice := sensitivity.get("lr_slice")) is not None:
-        step = lr_slice.get("step_decades")
+        step = f"{lr_slice.get('step_decades', 0.5):g}"
         parts.append(
-            f"Around each tuned configuration the learning rate varies alone, in steps of {step} decades "
+            f"At each tuned configuration the learning rate varies alone, in steps of {step} decade "
             f"with a random offset per replicate that all families share."
         )
     if factors := sensitivity.get("factor_slices"):

@@ -17,12 +17,12 @@ class SpaceDimension:
     declared: Any
     """As the study file writes it, such as `{"log": [1e-4, 1]}`; None where it is not declared."""
     sampled: tuple[Param, ...]
-    """Distinct values if few, else the lowest and the highest, over search and space design."""
+    """Distinct values if they are few choices, else the lowest and the highest, over search and design."""
     num_distinct: int
 
 
 FEW = 8
-"""Up to so many distinct values are listed one by one."""
+"""Up to so many choices are listed one by one."""
 
 
 def dimensions(
@@ -51,11 +51,16 @@ def dimensions(
                     family=family,
                     name=name,
                     declared=declared.get(name),
-                    sampled=tuple(values) if len(values) <= FEW else (values[0], values[-1]),
+                    sampled=tuple(values) if _listable(values) else (values[0], values[-1]),
                     num_distinct=len(values),
                 )
             )
     return tuple(found)
+
+
+def _listable(values: Sequence[Param]) -> bool:
+    """Whether values read better one by one than as a range."""
+    return len(values) < 2 or (len(values) <= FEW and not any(isinstance(v, float) for v in values))  # noqa: PLR2004
 
 
 def _declared(family: str, manifest: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,6 +118,11 @@ def label(name: str) -> str:
     return name.removesuffix("_bytes").replace("_", " ")
 
 
+def has_digests(values: Mapping[str, Any]) -> bool:
+    """Whether a value is too long to share its line with another."""
+    return any(len(str(value)) > 32 for value in values.values())  # noqa: PLR2004 - half a SHA-256
+
+
 def compact(value: Any) -> str:
     """Any small piece of data on one line."""
     if isinstance(value, str):
