@@ -44,11 +44,12 @@ def manifest(spec: StudySpec, *, data_digest: str, base_digest: str) -> dict[str
         "processor": _processor(),
         "num_cpus": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
     }
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """The installed version of a package, or `absent`."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from search_spaces.errors import SpecError
 from study.cluster import connected
 from study.coordinator import Coordinator, Progress
 from study.home import Home
 from study.interruption import Interruption, signals_to, watching
 from study.ledger import Ledger, StudyState
+from study.plan import counted_plan
 from study.preflight import preflight
-from study.protocol import check_equal_budgets, trial_counts
+from study.protocol import check_equal_budgets
 from study.records import Outcome, Phase
 from study.report import write_report
 from study.snapshot import take_snapshot
@@ -113,16 +115,6 @@ def launch(
             ledger.release_study(spec.name, owner)
 
 
-def counted_plan(spec: StudySpec) -> dict[str, Any]:
-    """How many trials each phase and family will have, as plain JSON."""
-    counts = trial_counts(spec)
-    return {
-        "trial_counts": {phase.value: dict(families) for phase, families in counts.items()},
-        "steps_per_trial": spec.training.steps,
-        "num_trials": sum(sum(families.values()) for families in counts.values()),
-    }
-
-
 def report_study(ledger: Ledger, study: str, home: Home, formats: tuple[str, ...] = ("html", "csv")) -> Path:
     """Write the report of a study as it stands; the path of its page.
 
@@ -132,6 +124,34 @@ def report_study(ledger: Ledger, study: str, home: Home, formats: tuple[str, ...
     folder = home.report_dir(study)
     write_report(take_snapshot(ledger, study), folder, formats=formats)
     return folder / "report.html"
+
+
+def reopen_lost(ledger: Ledger, study: str) -> None:
+    """Let the trials that a study lost run again at its next launch.
+
+    Raises:
+        SpecError: there is no such study.
+    """
+    if ledger.study(study).state is not StudyState.FAILED:
+        return
+    for record in ledger.trials(study):
+        if record.ending is not None and record.ending.outcome in LOST:
+            ledger.reopen_trial(study, record.planned.key, "the study was resumed")
+    ledger.set_study_state(study, StudyState.INTERRUPTED)
+
+
+def request_stop(ledger: Ledger, study: str) -> str:
+    """Ask the driver of a study to stop in order; one sentence on what will happen.
+
+    Raises:
+        SpecError: there is no such study, or nothing of it runs.
+    """
+    holder = ledger.holder(study)
+    if holder is None:
+        state = ledger.study(study).state.value
+        raise SpecError(f"Study {study!r} does not run (it is {state}): there is nothing to stop.")
+    ledger.set_study_state(study, StudyState.STOPPED)
+    return f"Study {study} stops at its workers' next reports (process {holder.pid} on {holder.host})."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from search_spaces.designs import derived_seed
 from search_spaces.errors import TrialFailedError
@@ -102,7 +103,7 @@ def train_step(
         objective = loss_sum
         if balance_weight:
             objective = loss_sum + balance_weight * num_supervised * load_balancing_loss(adapter.model)
-        objective.backward()
+        torch.autograd.backward(objective)
         loss_nats_sum += loss_sum.item()
         num_tokens += num_supervised
     for parameter in adapter.parameters:

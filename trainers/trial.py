@@ -8,6 +8,7 @@ its checkpoint to the very measurements of one that was not. Only figures in sec
 import hashlib
 import json
 import math
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -91,6 +92,15 @@ class Trial:
         if self.is_over or self._step % self._training.checkpoint_every == 0:
             self._save()
         return report
+
+    def seconds_per_step(self, num_steps: int) -> float:
+        """Median wall-clock seconds of an optimizer step, after one that warms up; trains without reporting."""
+        times = []
+        for _ in range(num_steps + 1):
+            before = time.perf_counter()
+            self._train_one_step()
+            times.append(time.perf_counter() - before)
+        return statistics.median(times[1:])
 
     def close(self) -> None:
         """Take the adapter off, leaving the base as it was."""

@@ -106,7 +106,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     for _ in range(4):
         cut.advance()
     cut.close()
-    newest = sorted((tmp_path / "cut" / "checkpoints").glob("step-*"))[-1] / "tensors.safetensors"
+    newest = max((tmp_path / "cut" / "checkpoints").glob("step-*")) / "tensors.safetensors"
     damaged = bytearray(newest.read_bytes())
     damaged[-7] ^= 0x10
     newest.write_bytes(damaged)

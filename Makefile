@@ -1,0 +1,75 @@
+# Every target works on a fresh machine with Python 3.11 or newer, git and make.
+#
+#   make quickstart   set up and run the quickstart study
+#   make test         set up and pass the tests
+#   make install      set up alone; .venv/bin/trialwright works afterwards
+#   make check        everything that CI runs
+#   make mlflow       browse the tracked runs on http://127.0.0.1:5000
+#
+# On a CPU machine whose package index offers only CUDA builds of torch, name an index with CPU builds:
+#   make install PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+HOME_DIR ?= .trialwright
+MLFLOW_PORT ?= 5000
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_EXTRA_INDEX_URL
+
+ifeq ($(strip $(PIP_EXTRA_INDEX_URL)),)
+unexport PIP_EXTRA_INDEX_URL
+endif
+
+.PHONY: install quickstart test check lint types layers wheel mlflow schema clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than 3.11: make PYTHON=python3.12 …" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 2; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing Trialwright into $(VENV): about 2.5 GB, 2 to 10 minutes, most of it downloads."
+	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[dev,postgres]'
+	@touch $@
+
+quickstart: install
+	$(BIN)/trialwright launch examples/quickstart.yaml --home $(HOME_DIR)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+check: lint types layers wheel test
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.installed-dev
+	$(BIN)/lint-imports
+
+wheel: $(VENV)/.installed-dev
+	$(BIN)/python tests/smoke_wheel.py
+
+schema: install
+	$(BIN)/python -c 'import json; from study.spec import json_schema; print(json.dumps(json_schema(), indent=2))' \
+		> docs/study.schema.json
+
+mlflow: install
+	$(BIN)/mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) \
+		--backend-store-uri sqlite:///$(abspath $(HOME_DIR))/mlflow.db \
+		--artifacts-destination $(abspath $(HOME_DIR))/mlartifacts
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,71 @@
+"""How far a study is, read from its ledger by whoever asks."""
+
+import time
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from study.ledger import Ledger, StudyState
+from study.records import Outcome, Phase
+
+REFRESH_S = 1.0
+
+
+def study_status(ledger: Ledger, study: str) -> tuple[dict[str, Any], str]:
+    """A study's state as plain JSON, and as text for a terminal.
+
+    Raises:
+        SpecError: there is no such study.
+    """
+    record = ledger.study(study)
+    trials = ledger.trials(study)
+    holder = ledger.holder(study)
+    state = record.state
+    if state is StudyState.RUNNING and holder is None:
+        state = StudyState.INTERRUPTED
+    counted = (record.plan or {}).get("trial_counts", {})
+    phases = {}
+    for phase in Phase:
+        mine = [trial for trial in trials if trial.planned.phase is phase]
+        planned = max(len(mine), sum(counted.get(phase.value, {}).values()))
+        if planned:
+            outcomes = Counter(trial.ending.outcome for trial in mine if trial.ending is not None)
+            phases[phase.value] = {
+                "planned": planned,
+                **{outcome.value: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
+            }
+    document = {
+        "study": study,
+        "state": state.value,
+        "driver": f"process {holder.pid} on {holder.host}" if holder else None,
+        "phases": phases,
+        "running": ledger.running_trials(study) if holder else [],
+        "device_seconds": sum(trial.ending.device_seconds for trial in trials if trial.ending is not None),
+    }
+    return document, _text(document)
+
+
+def watch_status(ledger: Ledger, study: str) -> None:
+    """Show a study's status until it no longer runs."""
+    with Live(console=Console(highlight=False), auto_refresh=False) as live:
+        while True:
+            document, text = study_status(ledger, study)
+            live.update(text, refresh=True)
+            if document["state"] != StudyState.RUNNING.value:
+                return
+            time.sleep(REFRESH_S)
+
+
+def _text(document: dict[str, Any]) -> str:
+    driver = f" ({document['driver']})" if document["driver"] else ""
+    lines = [f"Study {document['study']} is {document['state']}{driver}."]
+    for phase, numbers in document["phases"].items():
+        ended = sum(number for name, number in numbers.items() if name != "planned")
+        outcomes = ", ".join(f"{number} {name}" for name, number in numbers.items() if name != "planned")
+        lines.append(f"  {phase:<13} {ended:>4} of {numbers['planned']:<4} {outcomes}")
+    if document["running"]:
+        lines.append(f"  training now: {', '.join(document['running'])}")
+    lines.append(f"  {document['device_seconds'] / 3600:.2f} device-hours in trials that have ended")
+    return "\n".join(lines)
