@@ -162,7 +162,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Record]]:
                 yield reader.line_num, record
         except csv.Error as error:
             raise SpecError(
-                f"{path.name} line {reader.line_num}: not readable as CSV ({error}), correct it."
+                f"{path.name} line {reader.reader.line_num}: not readable as CSV ({error}), correct it."
             ) from error
 
 

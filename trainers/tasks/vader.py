@@ -17,7 +17,7 @@ from trainers.tasks.rows import Row, TaskSource, refuse_own_fields
 from trainers.workload import Task
 
 PART = PARTS["vaderSentiment"]
-OPTIONS = (" negative", " positive")
+OPTIONS = (" no", " yes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,28 +35,31 @@ SETS: Mapping[str, RatedSet] = {
     "vader_movie": RatedSet(
         file="movieReviewSnippets_GroundTruth.txt",
         noun="Review",
-        description="10,568 sentences of film reviews, negative or positive",
+        description="10,568 sentences of film reviews: positive or not",
     ),
     "vader_amazon": RatedSet(
         file="amazonReviewSnippets_GroundTruth.txt",
         noun="Review",
-        description="3,500 sentences of product reviews, negative or positive",
+        description="3,500 sentences of product reviews: positive or not",
     ),
     "vader_nyt": RatedSet(
         file="nytEditorialSnippets_GroundTruth.txt",
         noun="Sentence",
-        description="4,900 sentences of newspaper editorials, negative or positive",
+        description="4,900 sentences of newspaper editorials: positive or not",
     ),
     "vader_tweets": RatedSet(
         file="tweets_GroundTruth.txt",
         noun="Tweet",
-        description="4,100 tweets, negative or positive",
+        description="4,100 tweets: positive or not",
     ),
 }
 
 
-def parse(text: str, noun: str) -> list[Row]:
-    """Rows of a set's file; rows with a mean rating of zero are left out."""
+def parse(text: str, rated: RatedSet) -> list[Row]:
+    """Rows of a set's file; rows with a mean rating of zero are left out.
+
+    The prompt asks a question that an untrained small model answers near chance, so that learning shows.
+    """
     rows = []
     for line in text.splitlines():
         columns = line.split("\t", maxsplit=2)
@@ -64,7 +67,8 @@ def parse(text: str, noun: str) -> list[Row]:
             continue
         rating = float(columns[1])
         if rating != 0:
-            prompt = f"{noun}: {columns[2].strip()}\nSentiment:"
+            question = f"Is the {rated.noun.lower()} positive?"
+            prompt = f"{rated.noun}: {columns[2].strip()}\n{question} Answer:"
             rows.append(Row(prompt=prompt, options=OPTIONS, answer=int(rating > 0)))
     return rows
 
@@ -82,7 +86,7 @@ def _load(rated: RatedSet, task: Task, parts_dir: Path, report: Report) -> list[
             f"The archive {str(archive)!r} is damaged: delete its folder, "
             "it is fetched again at the next start."
         ) from error
-    return parse(content.decode("utf-8-sig"), rated.noun)
+    return parse(content.decode("utf-8-sig"), rated)
 
 
 def _check(task: Task, parts_dir: Path) -> None:
