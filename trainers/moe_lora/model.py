@@ -37,7 +37,7 @@ class MoeLoraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
                     f"target_modules is absent and {type(self.model).__name__} has no attention layers of a "
                     "known name; name the linear layers to adapt in target_modules."
                 )
-            peft_config.target_modules = list(found)
+            peft_config.target_modules = sorted(found)
         return peft_config
 
     def _create_and_replace(  # noqa: PLR0917 - as PEFT declares it
