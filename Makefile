@@ -38,7 +38,7 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[dev,postgres]'
+	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[dev]'
 	@touch $@
 
 quickstart: install
@@ -67,9 +67,9 @@ schema: install
 		> docs/study.schema.json
 
 mlflow: install
-	$(BIN)/mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) \
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) \
 		--backend-store-uri sqlite:///$(abspath $(HOME_DIR))/mlflow.db \
-		--artifacts-destination $(abspath $(HOME_DIR))/mlartifacts
+		--no-serve-artifacts --default-artifact-root $(abspath $(HOME_DIR))/mlartifacts
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
