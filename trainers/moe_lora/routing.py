@@ -66,7 +66,7 @@ def load_balancing_loss(model: nn.Module, adapter: str = "default") -> Tensor:
 
     Raises:
         ValueError: when nothing was recorded: the adapter's `load_balance_weight` is 0, or no forward pass in
-            training mode came before.
+            training mode came before; or that pass ran without gradients, as reentrant checkpointing does.
     """
     losses = [
         layer.balance_losses.pop(adapter)
@@ -78,4 +78,10 @@ def load_balancing_loss(model: nn.Module, adapter: str = "default") -> Tensor:
             f"Adapter {adapter!r} has recorded no load-balancing loss; give it a load_balance_weight above 0 "
             "and run a forward pass in training mode first."
         )
-    return torch.stack([loss.to(losses[0].device) for loss in losses]).sum()
+    total = torch.stack([loss.to(losses[0].device) for loss in losses]).sum()
+    if torch.is_grad_enabled() and not total.requires_grad:
+        raise ValueError(
+            f"The load-balancing loss of adapter {adapter!r} has no gradient; run its forward pass with gradients "
+            'on and checkpoint with {"use_reentrant": False}.'
+        )
+    return total

@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    BitsAndBytesConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
 )
 
 from search_spaces.errors import SpecError
@@ -319,13 +322,13 @@ def test_experts_per_layer(llama_folder):
     assert logits(model).isfinite().all()
 
 
-@pytest.mark.gpu
-def test_a_4_bit_base(llama_folder):
-    pytest.importorskip("bitsandbytes")
-    if not torch.cuda.is_available():
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_4_bit_base(tmp_path, device):
+    pytest.importorskip("bitsandbytes", reason="the extra `quantized` is not installed")
+    if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    from transformers import BitsAndBytesConfig
-
+    shape = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
+    LlamaForCausalLM(LlamaConfig(vocab_size=64, **shape)).save_pretrained(tmp_path)
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -333,14 +336,15 @@ def test_a_4_bit_base(llama_folder):
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     base = AutoModelForCausalLM.from_pretrained(
-        llama_folder, quantization_config=quantization, device_map={"": 0}
+        tmp_path, quantization_config=quantization, device_map={"": device}
     )
     model = get_peft_model(base, MoeLoraConfig(**SETTINGS))
+    assert moe_lora_layers(model)[0].base_layer.weight.dtype == torch.uint8
     optimizer = build_optimizer(model, family="gradamw", lr=1e-2, router_lr=1e-3)
     losses = []
     for _ in range(10):
         optimizer.zero_grad()
-        loss = model(input_ids=IDS.cuda(), labels=IDS.cuda()).loss
+        loss = model(input_ids=IDS.to(device), labels=IDS.to(device)).loss
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))

@@ -210,3 +210,14 @@ def test_without_a_recorded_loss_there_is_an_error(weight, training):
     model(TOKENS)
     with pytest.raises(ValueError, match="'default' has recorded no load-balancing loss"):
         load_balancing_loss(model)
+
+
+def test_reentrant_checkpointing_would_lose_its_gradient_and_is_refused(llama_folder):
+    base = AutoModelForCausalLM.from_pretrained(llama_folder)
+    model = get_peft_model(base, MoeLoraConfig(num_experts=4, top_k=2, r=2, load_balance_weight=1.0)).train()
+    model.gradient_checkpointing_enable({"use_reentrant": True})
+    model.enable_input_require_grads()
+    ids = torch.arange(12).unsqueeze(0) + 5
+    model(input_ids=ids, labels=ids)
+    with pytest.raises(ValueError, match=r"'default' has no gradient; .*use_reentrant"):
+        load_balancing_loss(model)
