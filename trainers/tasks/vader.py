@@ -58,8 +58,8 @@ SETS: Mapping[str, RatedSet] = {
 def parse(text: str, rated: RatedSet) -> list[Row]:
     """Rows of a set's file; rows with a mean rating of zero are left out.
 
-    The question is one that an untuned SmolLM2-135M answers at chance, so that learning shows: 0.43 of film
-    sentences, where it ranks ` negative` and ` positive` after `Sentiment:` right in 0.79.
+    An untuned SmolLM2-135M ranks the options right for about 0.77 of the film sentences, but gives them little
+    probability: a few dozen steps teach it to answer, and a bad learning rate takes it back to chance.
     """
     rows = []
     for line in text.splitlines():
@@ -68,7 +68,7 @@ def parse(text: str, rated: RatedSet) -> list[Row]:
             continue
         rating = float(columns[1])
         if rating != 0:
-            prompt = f"{rated.noun}: {columns[2].strip()}\nPositive?"
+            prompt = f"{rated.noun}: {columns[2].strip()}\nSentiment:"
             rows.append(Row(prompt=prompt, options=OPTIONS, answer=int(rating > 0)))
     return rows
 

@@ -67,8 +67,8 @@ def test_unknown_tasks_are_refused(name: str, message: str):
 def test_vader_s_label_is_the_sign_of_the_mean_rating():
     text = "1\t2.5\tSplendid.\r\n2\t-0.1\tMeh, a\ttab.\r\n3\t0.0\tNeither.\r\nbroken line\r\n"
     rows = vader.parse(text, vader.SETS["vader_movie"])
-    assert [row.options[row.answer] for row in rows] == [" yes", " no"]
-    assert rows[0].prompt == "Review: Splendid.\nPositive?"
+    assert [row.options[row.answer] for row in rows] == [" positive", " negative"]
+    assert rows[0].prompt == "Review: Splendid.\nSentiment:"
     assert "Meh, a\ttab." in rows[1].prompt
 
 
