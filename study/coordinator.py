@@ -17,10 +17,13 @@ from study.ledger import Ledger
 from study.protocol import trial_counts
 from study.records import Ending, Measurement, Outcome, Phase, PlannedTrial, RungRecord, TrialRecord
 from study.spec import StudySpec
-from study.stages import Stage, stages
+from study.stages import Choice, Stage, choose, stages
 from trainers.reports import Report
 
 MAX_ATTEMPTS = 3
+"""How often one launch starts a trial that loses its workers."""
+CHOICE_EVENT = "configurations_chosen"
+"""Kind of the ledger's event that keeps what each family was tuned to."""
 
 
 class NoTrial(Enum):
@@ -80,7 +83,9 @@ class Coordinator:
         self._planned: dict[str, PlannedTrial] = {}
         self._queue: deque[str] = deque()
         self._open: set[str] = set()
+        self._running: set[str] = set()
         self._attempts: dict[str, int] = {}
+        self._num_losses: Counter[str] = Counter()
         self._first_loss: dict[str, float] = {}
         self._device_s: dict[str, float] = {}
         self._num_taken: dict[str, int] = {}
@@ -88,6 +93,7 @@ class Coordinator:
         self._waiting: dict[str, set[int]] = {}
         self._halvings: dict[str, OrderedHalving] = {}
         self._counts = trial_counts(spec)
+        self._whole: frozenset[Phase] = frozenset()
         self._ended: dict[str, Outcome] = {}
         self._steps_done: dict[str, int] = {}
 
@@ -96,6 +102,9 @@ class Coordinator:
         while True:
             if self._queue:
                 key = self._queue.popleft()
+                if key not in self._open:  # stopped at a rung while it waited for another worker
+                    continue
+                self._running.add(key)
                 self._attempts[key] = self._ledger.start_attempt(self._spec.name, key, worker="")
                 self._on_change()
                 return self._planned[key]
@@ -118,9 +127,11 @@ class Coordinator:
             reports: in order; a restored trial sends all from the beginning.
         """
         if key not in self._open:
+            self._on_end(key)  # it may have written one more checkpoint since
             return False
         for report in reports[max(0, self._num_taken.get(key, 0) - first) :]:
-            self._take(key, report)
+            if key in self._open:
+                self._take(key, report)
         self._settle()
         self._flush(key)
         self._on_change()
@@ -128,31 +139,42 @@ class Coordinator:
 
     def lose(self, key: str, reason: str, *, retry: bool) -> None:
         """A trial's worker failed: try again from the checkpoint, or record the trial as lost."""
-        if key not in self._open:
+        if key not in self._running:
             return
-        detail = {"trial": key, "reason": reason, "attempt": self._attempts.get(key, 0)}
+        self._running.discard(key)
+        self._num_losses[key] += 1
+        detail = {"trial": key, "reason": reason, "attempt": self._attempts[key]}
         self._ledger.record_event(self._spec.name, "worker_lost", detail)
-        if retry and self._attempts.get(key, 0) < MAX_ATTEMPTS:
+        if retry and self._num_losses[key] < MAX_ATTEMPTS:
             self._queue.appendleft(key)
             return
-        done = max((report.step for report in self._held.get(key, [])), default=0)
+        measured = self._ledger.measurements(self._spec.name, key)
+        ending = Ending(
+            outcome=Outcome.INFRA_FAILED,
+            steps=measured[-1].step if measured else 0,
+            reason=reason,
+            init_value=measured[0].metrics.get("init_loss_nats") if measured else None,
+            device_seconds=self._device_s.get(key, 0.0),
+        )
         halving = self._halving_of(key)
         if halving is not None:
-            halving.end(key, done)
-        self._end(key, Ending(outcome=Outcome.INFRA_FAILED, steps=done, reason=reason))
+            halving.withdraw(key)
+        self._end(key, ending)
         self._settle()
         self._on_change()
 
     @property
     def is_done(self) -> bool:
-        """Whether every trial of every stage has ended."""
-        return not (self._open or self._stages)
+        """Whether every trial of every stage has ended, and no sampler would add one."""
+        if self._open or self._stages:
+            return False
+        return self._stage is None or not self._stage.more(self._records)
 
     def progress(self) -> Progress:
         """How far the study is; safe from any thread."""
         planned = {phase: sum(families.values()) for phase, families in self._counts.items()}
         known = Counter(trial.phase for trial in list(self._planned.values()))
-        planned |= {phase: known[phase] for phase in known if self._stage_is_whole(phase)}
+        planned |= {phase: known[phase] for phase in self._whole}
         outcomes: dict[Phase, Counter[Outcome]] = {phase: Counter() for phase in planned}
         for key, outcome in list(self._ended.items()):
             outcomes[self._planned[key].phase][outcome] += 1
@@ -163,27 +185,33 @@ class Coordinator:
             phase=self._stage.phase if self._stage else None,
             planned=planned,
             outcomes=outcomes,
-            running=tuple(
-                key for key in list(self._open) if key in self._attempts and key not in self._queue
-            ),
+            running=tuple(sorted(self._running)),
             steps_done=ended_steps,
             steps_left=max(0, left * self._spec.training.steps - under_way),
         )
 
-    def _stage_is_whole(self, phase: Phase) -> bool:
-        """Whether all trials of a phase are known: its stage has begun and no sampler will add any."""
-        adaptive = self._stage is not None and self._stage.is_adaptive and phase is Phase.SEARCH
-        return not adaptive
-
     def _enter(self, stage: Stage) -> None:
         self._stage = stage
         self._halvings = {halving.family: halving for halving in stage.halvings()}
-        self._add(stage.plan(self._records()))
+        self._add(stage.plan(self._records(), self._chosen))
+        self._whole |= stage.whole_phases
         for family, halving in self._halvings.items():
             halving.refill(self._ledger.rungs(self._spec.name, family))
         for record in self._records():
             self._remember(record)
         self._settle()
+
+    def _chosen(self) -> Choice:
+        """Each family's configuration for the stages after the search: chosen once, then kept in the ledger.
+
+        A lost search trial that is tried again later changes no plan that was made without it.
+        """
+        for event in self._ledger.events(self._spec.name):
+            if event.kind == CHOICE_EVENT:
+                return event.detail
+        chosen = choose(self._spec, self._records())
+        self._ledger.record_event(self._spec.name, CHOICE_EVENT, chosen)
+        return chosen
 
     def _add(self, planned: Iterable[PlannedTrial]) -> None:
         """Plan trials of the present stage; those that have no ending yet join the queue."""
@@ -210,30 +238,40 @@ class Coordinator:
         halving = self._halving_of(record.planned.key)
         if halving is None or record.ending is None:
             return
+        if record.ending.outcome is Outcome.INFRA_FAILED:
+            halving.withdraw(record.planned.key)
+            return
         cap = None
         if record.ending.outcome is Outcome.DIVERGED:
             first = self._ledger.measurements(self._spec.name, record.planned.key)[0]
-            cap = first.metrics["select_loss_nats"]
+            cap = first.metrics.get("select_loss_nats")
         halving.end(record.planned.key, record.ending.steps, diverged_at_nats=cap)
 
     def _take(self, key: str, report: Report) -> None:
         self._num_taken[key] = self._num_taken.get(key, 0) + 1
         self._held.setdefault(key, []).append(report)
         self._steps_done[key] = report.step
-        if report.step == 0:
-            self._first_loss[key] = report.metrics["select_loss_nats"]
         self._device_s[key] = report.metrics.get("device_s", self._device_s.get(key, 0.0))
+        if report.step == 0 and "select_loss_nats" in report.metrics:
+            self._first_loss[key] = report.metrics["select_loss_nats"]
+        if report.ending is not None:
+            self._running.discard(key)
         halving = self._halving_of(key)
-        if halving is None:
-            return
-        cap = self._first_loss[key]
-        if report.step in halving.rungs and "select_loss_nats" in report.metrics:
-            halving.arrive(key, report.step, min(cap, report.metrics["select_loss_nats"]))
-            if halving.is_undecided(key, report.step):
-                self._waiting.setdefault(key, set()).add(report.step)
+        if halving is not None:
+            self._take_to_rung(key, report, halving)
+
+    def _take_to_rung(self, key: str, report: Report, halving: OrderedHalving) -> None:
+        """Tell a trial's rungs of a report, and wait there for the decision or obey an earlier launch's."""
+        cap = self._first_loss.get(key)
         if report.ending is not None:
             diverged = report.ending.outcome == "diverged"
             halving.end(key, report.step, diverged_at_nats=cap if diverged else None)
+        elif report.step in halving.rungs and cap is not None:
+            halving.arrive(key, report.step, min(cap, report.metrics["select_loss_nats"]))
+            self._waiting.setdefault(key, set()).add(report.step)
+            decision = halving.decision(key, report.step)
+            if decision is not None:
+                self._obey(decision)
 
     def _settle(self) -> None:
         """Record every decision that is due and act on it."""
@@ -317,7 +355,9 @@ class Coordinator:
         self._ended[key] = ending.outcome
         self._steps_done[key] = ending.steps
         self._open.discard(key)
+        self._running.discard(key)
         self._held.pop(key, None)
+        self._waiting.pop(key, None)
         self._on_end(key)
 
     def _halving_of(self, key: str) -> OrderedHalving | None:

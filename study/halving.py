@@ -54,7 +54,7 @@ class OrderedHalving:
         )
         self._order: list[str] = []
         self._arrived: dict[int, dict[str, float]] = {rung: {} for rung in self.rungs}
-        self._decided: dict[int, list[RungRecord]] = {rung: [] for rung in self.rungs}
+        self._decided: dict[int, dict[str, RungRecord]] = {rung: {} for rung in self.rungs}
         self._settled: dict[int, int] = dict.fromkeys(self.rungs, 0)
         self._reached: dict[str, int] = {}
 
@@ -69,6 +69,7 @@ class OrderedHalving:
         for record in records:
             self._arrived[record.rung][record.trial] = record.value
             self._decide(record.trial, record.rung)
+            self._decided[record.rung][record.trial] = record
             if record.action == "stop":
                 self._reached[record.trial] = record.rung
 
@@ -81,16 +82,23 @@ class OrderedHalving:
 
         Args:
             key: the trial.
-            step: optimizer steps it did.
+            step: optimizer steps it did; the one at which a diverged trial failed, so that it lies past every
+                rung that the trial met alive.
             diverged_at_nats: the finite, worst loss of a diverged trial.
         """
-        following = next(
-            (rung for rung in self.rungs if rung >= step and key not in self._arrived[rung]), None
-        )
+        following = next((rung for rung in self.rungs if rung >= step), None)
         if diverged_at_nats is not None and following is not None:
             self.arrive(key, following, diverged_at_nats)
             step = following
         self._reached[key] = min(step, self._reached.get(key, step))
+
+    def withdraw(self, key: str) -> None:
+        """A trial was lost to its surroundings: it takes part in no rung that was not decided for it yet."""
+        decided = [rung for rung in self.rungs if key in self._decided[rung]]
+        for rung in self.rungs:
+            if rung not in decided:
+                self._arrived[rung].pop(key, None)
+        self._reached[key] = max(decided, default=0)
 
     def decide(self) -> list[RungRecord]:
         """Every decision that is due now, each to be recorded before it is acted on."""
@@ -107,22 +115,22 @@ class OrderedHalving:
                 self._settled[rung] += 1
         return decisions
 
-    def is_undecided(self, key: str, rung: int) -> bool:
-        """Whether a trial still waits for its decision at a rung."""
-        return all(record.trial != key for record in self._decided[rung])
+    def decision(self, key: str, rung: int) -> RungRecord | None:
+        """What was decided on a trial at a rung; absent while it waits."""
+        return self._decided[rung].get(key)
 
     def _is_due(self, key: str, rung: int) -> bool:
         """Whether a trial has arrived at a rung and was let through every rung below it."""
         below = (lower for lower in self.rungs if lower < rung)
-        return key in self._arrived[rung] and not any(self.is_undecided(key, lower) for lower in below)
+        return key in self._arrived[rung] and all(key in self._decided[lower] for lower in below)
 
     def _never_reaches(self, key: str, rung: int) -> bool:
         return key in self._reached and self._reached[key] < rung
 
     def _decide(self, key: str, rung: int) -> RungRecord | None:
-        if not self.is_undecided(key, rung):
+        if key in self._decided[rung]:
             return None
-        values = [record.value for record in self._decided[rung]]
+        values = [record.value for record in self._decided[rung].values()]
         loss_nats = self._arrived[rung][key]
         action = self._asha.on_trial_result(
             None, SimpleNamespace(trial_id=key), {"step": rung, "loss_nats": loss_nats}
@@ -136,7 +144,7 @@ class OrderedHalving:
             num_recorded=len(values) + 1,
             action="stop" if action == self._asha.STOP else "continue",
         )
-        self._decided[rung].append(record)
+        self._decided[rung][key] = record
         if record.action == "stop":
             self._reached[key] = rung
         return record

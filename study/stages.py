@@ -15,6 +15,9 @@ from study.records import Param, Phase, PlannedTrial, TrialRecord
 from study.samplers import next_suggestion
 from study.spec import StudySpec
 
+Choice = Mapping[str, Mapping[str, Param]]
+"""A configuration for each family; one whose search found none is absent."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
@@ -24,22 +27,23 @@ class Stage:
     phase: Phase
     """The phase that names it; `sensitivity` brings its slices along."""
 
-    def plan(self, records: Sequence[TrialRecord]) -> list[PlannedTrial]:
-        """The trials that are known when the stage begins, in the order in which they should run."""
+    def plan(self, records: Sequence[TrialRecord], chosen: Callable[[], Choice]) -> list[PlannedTrial]:
+        """The trials that are known when the stage begins, in the order in which they should run.
+
+        Args:
+            records: what the ledger holds.
+            chosen: gives each family's tuned configuration; asked after the search only.
+        """
         if self.phase is Phase.SEARCH:
             known = [trial for family in self.spec.families for trial in search_trials(self.spec, family)]
             keys = {trial.key for trial in known}
             suggested = (record.planned for record in records if record.planned.phase is Phase.SEARCH)
             planned = known + [trial for trial in suggested if trial.key not in keys]
         elif self.phase is Phase.SENSITIVITY:
-            planned = sensitivity_trials(self.spec, self._chosen(records))
+            planned = sensitivity_trials(self.spec, chosen())
         else:
-            planned = confirmation_trials(self.spec, self._chosen(records))
+            planned = confirmation_trials(self.spec, chosen())
         return sorted(planned, key=self._turn)
-
-    def _chosen(self, records: Sequence[TrialRecord]) -> Mapping[str, Mapping[str, Param]]:
-        """Each family's tuned configuration; its defaults in a study without a search."""
-        return default_params(self.spec) if self.spec.phases.search is None else tuned(records)
 
     def more(self, records: Callable[[], Sequence[TrialRecord]]) -> list[PlannedTrial]:
         """A further trial that an adaptive sampler suggests from what is known now, if any is left."""
@@ -69,6 +73,13 @@ class Stage:
         search = self.spec.phases.search
         return search is not None and search.sampler == "tpe"
 
+    @property
+    def whole_phases(self) -> frozenset[Phase]:
+        """The phases of which every trial is known once the stage has been planned."""
+        if self.phase is Phase.SENSITIVITY:
+            return frozenset({Phase.SENSITIVITY, Phase.LR_SLICE, Phase.FACTOR_SLICE})
+        return frozenset() if self.phase is Phase.SEARCH and self.is_adaptive else frozenset({self.phase})
+
     def _turn(self, trial: PlannedTrial) -> tuple[int, int, int, int, str]:
         """Families take turns, so that a study that is cut short has something of each."""
         phase = list(Phase).index(trial.phase)
@@ -93,3 +104,8 @@ def stages(spec: StudySpec, last_phase: Phase | None = None) -> list[Stage]:
         for phase, section in declared.items()
         if section is not None and (last_phase is None or order.index(phase) <= order.index(last_phase))
     ]
+
+
+def choose(spec: StudySpec, records: Sequence[TrialRecord]) -> Choice:
+    """Each family's tuned configuration; its defaults in a study without a search."""
+    return default_params(spec) if spec.phases.search is None else tuned(records)

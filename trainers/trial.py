@@ -113,7 +113,7 @@ class Trial:
             try:
                 self._train_one_step()
             except TrialFailedError as error:
-                return self._ended("diverged", str(error))
+                return self._ended("diverged", str(error), at_step=self._step + 1)
             if self._step < target and self._step % self._training.checkpoint_every == 0:
                 self._save()
         return self._measure()
@@ -204,8 +204,12 @@ class Trial:
         outcome: Literal["diverged", "out_of_memory"],
         reason: str,
         metrics: Mapping[str, float] | None = None,
+        at_step: int | None = None,
     ) -> Report:
-        """The report of a trial that cannot go on; figures that are not finite are left out."""
+        """The report of a trial that cannot go on; figures that are not finite are left out.
+
+        A step that fails counts: its report stands after the measurement that the trial survived.
+        """
         figures = metrics if metrics is not None else self._interval.metrics() | self._costs()
         ending = TrialEnding(
             outcome=outcome,
@@ -216,7 +220,7 @@ class Trial:
             metrics={},
         )
         finite = {name: figure for name, figure in figures.items() if math.isfinite(figure)}
-        return Report(step=self._step, metrics=finite, ending=ending)
+        return Report(step=at_step or self._step, metrics=finite, ending=ending)
 
     def _costs(self) -> dict[str, float]:
         now = time.perf_counter()
