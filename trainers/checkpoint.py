@@ -57,13 +57,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         tensor_bytes = save(
             {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
         )
-        state = {
+        facts = {
             "step": checkpoint.step,
             "tensors_sha256": hashlib.sha256(tensor_bytes).hexdigest(),
             "state": dict(checkpoint.state),
         }
+        document = {"sha256": _checksum(facts), "facts": facts}
         _write_durably(partial / TENSORS_FILE, tensor_bytes)
-        _write_durably(partial / STATE_FILE, json.dumps(state).encode())
+        _write_durably(partial / STATE_FILE, json.dumps(document).encode())
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
         _sync_folder(folder)
@@ -87,25 +88,24 @@ def load_newest(folder: Path) -> Checkpoint | None:
     return None
 
 
-def discard_checkpoints(folder: Path) -> None:
-    """Remove a trial's checkpoints, once its ending is recorded."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def _read(candidate: Path) -> Checkpoint | None:
     """One checkpoint, or None when any byte of it is not what was written."""
     try:
         tensor_bytes = (candidate / TENSORS_FILE).read_bytes()
         document = json.loads((candidate / STATE_FILE).read_text())
-        if hashlib.sha256(tensor_bytes).hexdigest() != document["tensors_sha256"]:
+        facts = document["facts"]
+        if document["sha256"] != _checksum(facts):
             return None
-        return Checkpoint(step=document["step"], tensors=load(tensor_bytes), state=document["state"])
+        if hashlib.sha256(tensor_bytes).hexdigest() != facts["tensors_sha256"]:
+            return None
+        return Checkpoint(step=facts["step"], tensors=load(tensor_bytes), state=facts["state"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
 
 
-def _on_cpu(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous()
+def _checksum(facts: Mapping[str, Any]) -> str:
+    """SHA-256 over plain JSON, the same before it is written and after it is read."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _newest_first(folder: Path) -> list[Path]:
