@@ -29,6 +29,9 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "trialwright"
+        _fail(f"{error.format_message()} {command} --help shows what there is.", USER_MISTAKE)
     except click.ClickException as error:
         _fail(error.format_message(), USER_MISTAKE)
     except SpecError as error:
@@ -142,6 +145,7 @@ def plan(study_file: Path, no_measure: bool, home: str | None, as_json: bool) ->
 @_json
 def launch(
     study_file: Path,
+    *,
     address: str | None,
     last_phase: str | None,
     home: str | None,
@@ -163,7 +167,7 @@ def launch(
 @_tracking
 @_json
 def resume(
-    study: str | None, address: str | None, home: str | None, tracking_uri: str | None, as_json: bool
+    study: str | None, *, address: str | None, home: str | None, tracking_uri: str | None, as_json: bool
 ) -> int:
     """Go on with a study that was stopped, and try its lost trials again."""
     from study.home import open_home

@@ -5,6 +5,7 @@ at most what is said, since stopping saves steps.
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,9 +70,9 @@ def plan_text(plan: dict[str, Any]) -> str:
     for phase, families in plan["device_seconds"].items():
         shown = ", ".join(f"{family} {seconds:.0f}" for family, seconds in families.items())
         lines.append(f"  {phase:<13} {sum(families.values()):>7.0f}  ({shown})")
+    here = f"{plan['packs_here']} packs on this machine at most {plan['hours_here']:.2f} hours"
     lines += [
-        f"In all at most {plan['device_hours']:.2f} device-hours; with {plan['packs_here']} packs on this machine "
-        f"at most {plan['hours_here']:.2f} hours.",
+        f"In all at most {plan['device_hours']:.2f} device-hours; with {here}.",
         f"Memory of a pack: {plan['pack_bytes'] / 2**30:.2f} GiB.",
         "Equal budgets: every family has the same trials and steps in every phase.",
     ]
@@ -128,6 +129,7 @@ def _measure(
     """Seconds a step by family, seconds an evaluation by split, seconds to load, bytes of a pack."""
     import torch
 
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     from trainers.workbench import open_workbench
 
     torch.set_num_threads(spec.resources.cpus_per_pack)

@@ -33,7 +33,7 @@ class TerminalView:
 
     def say(self, sentence: str) -> None:
         """Print a sentence of its own."""
-        self._console.print(sentence, markup=False)
+        self._console.print(sentence, markup=False, soft_wrap=True)
 
     @contextmanager
     def show(self, progress: Callable[[], Progress]) -> Iterator[None]:
@@ -71,7 +71,7 @@ class _Clock:
         now = self._progress()
         if now.phase is None:
             return "Starting the workers."
-        return f"{_percent(now):3.0f} %  {_summary(now)}  {self._time_left(now)}"
+        return f"{_percent(now):3.0f} %  {_summary(now)}; training {_families(now)}; {self._time_left(now)}"
 
     def picture(self) -> RenderableType:
         """A table of phases and a bar."""
@@ -96,8 +96,7 @@ class _Clock:
         bar = ProgressBar(total=100, completed=_percent(now), width=60)
         if now.phase is None:
             return Group(table, bar, "Starting the workers.")
-        families = ", ".join(sorted({key.split("/")[1] for key in now.running})) or "nothing"
-        return Group(table, bar, f"{self._time_left(now)}; training {families}")
+        return Group(table, bar, f"training {_families(now)}; {self._time_left(now)}")
 
     def _time_left(self, now: Progress) -> str:
         elapsed = time.monotonic() - self._started
@@ -112,6 +111,10 @@ class _Clock:
 
 def _percent(now: Progress) -> float:
     return 100 * now.steps_done / max(1, now.steps_done + now.steps_left)
+
+
+def _families(now: Progress) -> str:
+    return ", ".join(sorted({key.split("/")[1] for key in now.running})) or "nothing"
 
 
 def _summary(now: Progress) -> str:
