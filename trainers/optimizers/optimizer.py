@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm, parameters_to_vector
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from trainers.moe_lora.adapter import AdapterParameters
@@ -68,6 +68,8 @@ class MoeLoraOptimizer(Optimizer):
         ]
         super().__init__(groups, {**settings, "fused": fused})
         self.last_step = StepStatistics()
+        # kept from step to step: fresh memory of this size costs more than the arithmetic
+        self._before = [torch.empty_like(w) for w in self._params(EXPERTS_A) + self._params(EXPERTS_B)]
         self._num_steps = 0
         self._rule = rule
         self._preconditioned = preconditioned
@@ -95,13 +97,14 @@ class MoeLoraOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         grad_norms = self._clip()
-        experts = self._params(EXPERTS_A) + self._params(EXPERTS_B)
-        before = parameters_to_vector(experts)
+        experts: list[Tensor] = [*self._params(EXPERTS_A), *self._params(EXPERTS_B)]
+        torch._foreach_copy_(self._before, experts)
         num_factorised, num_damped = self._move_experts()
+        torch._foreach_sub_(self._before, experts)
         for name in (ROUTERS, HEAD):
             params = [param for param in self._params(name) if param.grad is not None]
             self._apply(name, params, _gradients(params))
-        update_norm = float(torch.linalg.vector_norm(parameters_to_vector(experts) - before))
+        update_norm = float(get_total_norm(self._before))
         require_finite({"update": update_norm}, self._num_steps + 1)
         self._num_steps += 1
         self.last_step = StepStatistics(
