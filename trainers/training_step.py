@@ -14,7 +14,6 @@ from trainers.adapter import AttachedAdapter
 from trainers.batches import make_batch
 from trainers.moe_lora import load_balancing_loss, set_dropout_seed
 from trainers.objective import training_loss
-from trainers.schedule import lr_multiplier
 from trainers.workbench import Workbench
 
 
@@ -66,34 +65,37 @@ def rows_of_step(seed: int, step: int, batch: int, num_rows: int) -> list[int]:
     return list(itertools.islice(_endless_rows(seed, num_rows, first // num_rows, first % num_rows), batch))
 
 
-def train_step(
-    workbench: Workbench,
-    adapter: AttachedAdapter,
-    *,
-    seed: int,
-    step: int,
-    num_steps: int,
-    micro_batch: int,
-    interval: Interval,
-) -> None:
-    """Forward, backward and one optimizer step over a whole batch, accumulated in micro-batches.
+@dataclass(frozen=True, kw_only=True)
+class Accumulated:
+    """What the forward and backward passes of one step came to; the gradients lie in the weights."""
+
+    loss_nats: float
+    """Mean over the supervised tokens of the batch."""
+    num_tokens: int
+    """Supervised tokens of the batch."""
+
+
+def accumulate_gradients(
+    workbench: Workbench, adapter: AttachedAdapter, *, seed: int, step: int, micro_batch: int
+) -> Accumulated:
+    """Forward and backward over a whole batch, in micro-batches; moves no weight, so it may be repeated.
 
     Args:
         workbench: base and text.
         adapter: what is trained.
         seed: the trial's seed.
         step: optimizer steps already done.
-        num_steps: optimizer steps at full budget; sets the schedule.
         micro_batch: rows a forward pass.
-        interval: sums to add this step's figures to, in place.
 
     Raises:
-        TrialFailedError: the loss is not finite, or a matrix cannot be factorised.
+        TrialFailedError: the loss is not finite.
+        torch.OutOfMemoryError: the micro-batch does not fit.
     """
     training = workbench.workload.training
     rows = rows_of_step(seed, step, training.batch, len(workbench.data.train))
     pieces = [rows[start : start + micro_batch] for start in range(0, len(rows), micro_batch)]
     balance_weight = workbench.workload.adapter.load_balance_weight
+    adapter.optimizer.zero_grad(set_to_none=True)
     adapter.set_training(training=True)
     loss_nats_sum, num_tokens = 0.0, 0
     for number, piece in enumerate(pieces):
@@ -106,17 +108,34 @@ def train_step(
         torch.autograd.backward(objective)
         loss_nats_sum += loss_sum.item()
         num_tokens += num_supervised
-    for parameter in adapter.parameters:
-        if parameter.grad is not None:
-            parameter.grad.div_(num_tokens)
     loss_nats = loss_nats_sum / num_tokens
     if not math.isfinite(loss_nats):
         raise TrialFailedError(f"The training loss was {loss_nats} at step {step + 1}.")
-    adapter.set_lr_multiplier(lr_multiplier(training, step, num_steps))
+    for parameter in adapter.parameters:
+        if parameter.grad is not None:
+            parameter.grad.div_(num_tokens)
+    return Accumulated(loss_nats=loss_nats, num_tokens=num_tokens)
+
+
+def apply_gradients(
+    adapter: AttachedAdapter, accumulated: Accumulated, *, lr_frac: float, interval: Interval
+) -> None:
+    """One optimizer step with the gradients at hand.
+
+    Args:
+        adapter: what is trained.
+        accumulated: from `accumulate_gradients`.
+        lr_frac: fraction of the peak learning rates at this step.
+        interval: sums to add this step's figures to, in place.
+
+    Raises:
+        TrialFailedError: a gradient or update is not finite, or a matrix cannot be factorised.
+    """
+    adapter.set_lr_multiplier(lr_frac)
     interval.lr = adapter.lr
     adapter.optimizer.step()
     adapter.optimizer.zero_grad(set_to_none=True)
-    _add(interval, adapter, loss_nats, num_tokens)
+    _add(interval, adapter, accumulated.loss_nats, accumulated.num_tokens)
 
 
 def _add(interval: Interval, adapter: AttachedAdapter, loss_nats: float, num_tokens: int) -> None:

@@ -21,7 +21,8 @@ from search_spaces.errors import TrialFailedError
 from trainers.adapter import attach_adapter
 from trainers.checkpoint import Checkpoint, load_newest, save_checkpoint
 from trainers.reports import Report, TrialEnding
-from trainers.training_step import Interval, train_step
+from trainers.schedule import lr_multiplier
+from trainers.training_step import Interval, accumulate_gradients, apply_gradients
 from trainers.workbench import Workbench
 
 
@@ -84,10 +85,12 @@ class Trial:
 
     def advance(self) -> Report:
         """Train to the next evaluation and report it; the last report carries the ending."""
+        self._marked_at = time.perf_counter()
         try:
             report = self._train_to_report() if self.reports else self._measure()
         except torch.OutOfMemoryError as error:
-            report = self._ended("out_of_memory", f"Out of memory with one row a pass: {error}")
+            reason = f"Out of memory at step {self._step} with {self._micro_batch} rows a pass: {error}"
+            report = self._ended("out_of_memory", reason)
         self.reports.append(report)
         if self.is_over or self._step % self._training.checkpoint_every == 0:
             self._save()
@@ -120,25 +123,27 @@ class Trial:
 
     def _train_one_step(self) -> None:
         """One optimizer step; out of memory halves the micro-batch, at the same effective batch."""
-        while True:
+        accumulated = None
+        while accumulated is None:
             try:
-                train_step(
+                accumulated = accumulate_gradients(
                     self._workbench,
                     self._adapter,
                     seed=self._setup.seed,
                     step=self._step,
-                    num_steps=self._setup.steps,
                     micro_batch=self._micro_batch,
-                    interval=self._interval,
                 )
             except torch.OutOfMemoryError:
                 if self._micro_batch == 1:
                     raise
                 self._micro_batch = math.ceil(self._micro_batch / 2)
-                self._adapter.optimizer.zero_grad(set_to_none=True)
-                continue
-            self._step += 1
-            return
+        apply_gradients(
+            self._adapter,
+            accumulated,
+            lr_frac=lr_multiplier(self._training, self._step, self._setup.steps),
+            interval=self._interval,
+        )
+        self._step += 1
 
     def _measure(self) -> Report:
         """Evaluate on the select split; on the report split at the first and the last step."""

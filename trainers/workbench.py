@@ -55,7 +55,7 @@ def open_workbench(
     foundation = load_foundation(workload.base, parts_dir, device, num_labels=num_labels)
     check_target_modules(foundation, workload.adapter.target_modules)
     if workload.training.gradient_checkpointing:
-        foundation.model.gradient_checkpointing_enable()
+        foundation.model.gradient_checkpointing_enable({"use_reentrant": False})
         foundation.model.enable_input_require_grads()
     data = encode_splits(
         splits,

@@ -4,7 +4,7 @@ These are the sections of a study file that the trainers understand. They are ch
 refuse unknown keys; `study.spec` composes them into a whole study.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -57,12 +57,16 @@ class Task(Section):
 class Adapter(Section):
     """What the adapters of all families have in common."""
 
-    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    target_modules: tuple[str, ...] = Field(default=("q_proj", "k_proj", "v_proj", "o_proj"), min_length=1)
     alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.05, ge=0, lt=1)
     input_gradient: Literal["exact", "faithful"] = "exact"
     load_balance_weight: float = Field(default=0.0, ge=0)
     """Weight of the load-balancing loss; 0 is the method's own setting."""
+
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""How much of a moment is kept from step to step."""
 
 
 class Training(Section):
@@ -83,7 +87,7 @@ class Training(Section):
     """Steps between two evaluations on the select split."""
     checkpoint_every: int = Field(default=20, ge=1)
     """Steps between two checkpoints: what an interruption can cost at the most."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: float = Field(default=1e-6, gt=0)
     bias_correction: bool = True
     weight_decay: float = Field(default=0.0, ge=0)

@@ -7,7 +7,6 @@ is the same on every platform and thread count. Accelerators draw with torch's o
 Dimensions: L lanes, T tokens, I input features.
 """
 
-import hashlib
 import sys
 from collections.abc import Sequence
 
@@ -42,12 +41,6 @@ def keep_mask(
     masks = [draw(seed, num_tokens * num_features, dropout, device) for seed in seeds]
     flat = masks[0].unsqueeze(0) if len(masks) == 1 else torch.stack(masks)
     return flat.view(len(masks), num_tokens, num_features)
-
-
-def derived_seed(*parts: str | int) -> int:
-    """A seed of 63 bits from names and numbers by SHA-256, so that unlike parts give unrelated streams."""
-    text = "\x1f".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def _draw_cpu(seed: int, num_elements: int, dropout: float, _device: torch.device) -> Tensor:

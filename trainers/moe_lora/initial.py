@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from trainers.moe_lora.dropout import derived_seed
+from search_spaces.designs import derived_seed
 
 
 @torch.no_grad()

@@ -12,9 +12,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer, _get_in_out_features
 from peft.utils import resolve_quantization_backend
 from torch import Tensor, nn
 
+from search_spaces.designs import derived_seed
 from search_spaces.errors import SpecError
 from trainers.moe_lora.config import MoeLoraConfig
-from trainers.moe_lora.dropout import derived_seed, keep_mask, keep_probability
+from trainers.moe_lora.dropout import keep_mask, keep_probability
 from trainers.moe_lora.experts import Mixing, mix_experts
 from trainers.moe_lora.gating import balance_loss
 from trainers.moe_lora.initial import fill_initial_weights
