@@ -1,6 +1,7 @@
 """The command `trialwright`. Every command imports what it needs when it runs, so that `--help` is quick."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -133,7 +134,7 @@ def plan(study_file: Path, no_measure: bool, home: str | None, as_json: bool) ->
     "  trialwright launch study.yaml --address 10.0.0.5:6379 --tracking-uri http://10.0.0.6:5000\n"
 )
 @click.argument("study_file", metavar="STUDY.yaml", type=click.Path(path_type=Path))
-@click.option("--address", metavar="A", help="A Ray cluster, host:port or ray://host:port. [this machine]")
+@click.option("--address", metavar="A", help="The host:port of a Ray cluster's head. [this machine]")
 @click.option(
     "--phase",
     "last_phase",
@@ -162,7 +163,7 @@ def launch(
 
 @cli.command(epilog="\b\nExample:\n  trialwright resume my-study\n")
 @click.argument("study", required=False)
-@click.option("--address", metavar="A", help="A Ray cluster, host:port or ray://host:port. [this machine]")
+@click.option("--address", metavar="A", help="The host:port of a Ray cluster's head. [this machine]")
 @_home
 @_tracking
 @_json
@@ -171,15 +172,13 @@ def resume(
 ) -> int:
     """Go on with a study that was stopped, and try its lost trials again."""
     from study.home import open_home
-    from study.runner import reopen_lost
     from study.spec import parse_spec
 
     place = open_home(home)
     with _ledger(place) as ledger:
         name = _study_name(ledger, study)
         spec = parse_spec(ledger.study(name).spec, source=f"study {name}")
-        reopen_lost(ledger, name)
-    return _launch(spec, place, address, None, tracking_uri, as_json=as_json)
+    return _launch(spec, place, address, None, tracking_uri, as_json=as_json, retry_lost=True)
 
 
 @cli.command(epilog="\b\nExamples:\n  trialwright status\n  trialwright status my-study --watch\n")
@@ -313,7 +312,14 @@ def _study_name(ledger: "Ledger", study: str | None) -> str:
 
 
 def _launch(
-    spec: Any, home: "Home", address: str | None, last_phase: str | None, uri: str | None, *, as_json: bool
+    spec: Any,
+    home: "Home",
+    address: str | None,
+    last_phase: str | None,
+    uri: str | None,
+    *,
+    as_json: bool,
+    retry_lost: bool = False,
 ) -> int:
     from study.progress import TerminalView
     from study.records import Phase
@@ -326,11 +332,12 @@ def _launch(
         address=address,
         last_phase=Phase(last_phase) if last_phase else None,
         view=TerminalView(quiet=as_json),
+        retry_lost=retry_lost,
     )
     if as_json:
         click.echo(json.dumps(_launch_document(spec.name, result)))
     else:
-        click.echo(_launch_text(spec.name, result, has_server=bool(uri)))
+        click.echo(_launch_text(spec.name, result, home, uri))
     return _exit_code(result)
 
 
@@ -345,23 +352,28 @@ def _launch_document(study: str, result: "Launch") -> dict[str, Any]:
     }
 
 
-def _launch_text(study: str, result: "Launch", *, has_server: bool) -> str:
+def _launch_text(study: str, result: "Launch", home: "Home", uri: str | None) -> str:
+    """How a launch ended and what to do next, as commands that work when they are pasted."""
+    from study.home import DEFAULT_HOME
     from study.ledger import StudyState
 
-    pages = "" if has_server else "make mlflow, then "
-    lines = {
-        StudyState.FINISHED: f"Study {study} has ended."
-        if result.did_anything
-        else f"Study {study} had ended before: nothing was run.",
-        StudyState.FAILED: f"Study {study} has ended with {result.num_lost} trials lost; "
-        f"try them again: trialwright resume {study}",
-    }
-    ended = lines.get(
-        result.state,
-        f"Study {study} is {result.state.value}{f' ({result.reason})' if result.reason else ''}; "
-        f"go on with: trialwright resume {study}",
+    command = "trialwright" if shutil.which("trialwright") else sys.argv[0]
+    where = "" if home.root == Path(DEFAULT_HOME).absolute() else f" --home {home.root}"
+    store = f" --tracking-uri {uri}" if uri and "@" not in uri else ""  # a password is not shown
+    if result.state is StudyState.FINISHED:
+        ended = "has ended." if result.did_anything else "had ended before: nothing was run."
+    elif result.state is StudyState.FAILED:
+        ended = f"has ended with {result.num_lost} trials lost; try them again: {command} resume {study}{where}{store}"
+    elif result.reason:
+        ended = f"is {result.state.value} ({result.reason}); go on: {command} resume {study}{where}{store}"
+    else:
+        ended = f"pauses here; go on: {command} resume {study}{where}{store}"
+    serves_pages = (uri or "").startswith("http")
+    serve = "" if serves_pages else f"make mlflow{f' HOME_DIR={home.root}' if where else ''}, then "
+    return (
+        f"Study {study} {ended}\nReport:  {result.report_path}\n"
+        f"MLflow:  {serve}{command} compare {study}{where}{store}"
     )
-    return f"{ended}\nReport:  {result.report_path}\nMLflow:  {pages}trialwright compare {study}"
 
 
 def _exit_code(result: "Launch") -> int:

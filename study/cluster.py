@@ -5,50 +5,102 @@ import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from search_spaces.errors import SpecError
+from search_spaces.errors import RetryableError, SpecError, TrialwrightError
 from study.home import Home
 from study.spec import Resources
 
 CONNECT_TIMEOUT_S = 5.0
+_LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray's one switch to the loopback address, on any system; `_node_ip_address` is resolved away from it."""
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""How an HTTP/2 client opens (RFC 9113, 3.4): a preface and an empty SETTINGS frame."""
+WORKER_ENVIRONMENT = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""cuBLAS repeats its results only with a fixed workspace."""
 OBJECT_STORE_BYTES = 256 * 2**20
 """Trials exchange numbers only, so the embedded Ray needs no more."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Packs:
+    """Workers that each hold one copy of the base."""
+
+    number: int
+    cpus: int
+    """CPUs of each."""
+    gpus: int
+    """Accelerators of each."""
+
+    @property
+    def device(self) -> str:
+        """Where trials train, as torch names it."""
+        return "cuda" if self.gpus else "cpu"
+
+
 def check_address(address: str | None) -> None:
-    """Refuse a Ray address that nothing answers at, before anything is started.
+    """Refuse a Ray address that no cluster answers at, before anything is started.
 
     Args:
-        address: `ray://host:port`, `host:port` of a head, or None for an embedded Ray.
+        address: `host:port` of a cluster's head, or None for an embedded Ray.
 
     Raises:
-        SpecError: the address is malformed or nobody listens there.
+        SpecError: the address is malformed, of Ray Client, or no Ray listens there.
     """
     if address is None:
         return
-    parsed = urlsplit(address if "://" in address else f"ray-head://{address}")
     try:
+        parsed = urlsplit(f"//{address}")
         host, port = parsed.hostname, parsed.port
     except ValueError:
-        host, port = None, None
-    if parsed.scheme not in {"ray", "ray-head"} or not host or not port:
+        parsed, host, port = urlsplit(""), None, None
+    if address.startswith("ray://"):
         raise SpecError(
-            f"Ray address {address!r} is not of the form host:port or ray://host:port: "
+            f"Ray address {address!r} is one of Ray Client, through which a study cannot write its record: "
+            "launch on a machine of the cluster and give the host:port of its head."
+        )
+    if not host or not port or parsed.path or parsed.username:
+        raise SpecError(
+            f"Ray address {address!r} is not of the form host:port: "
             "write it so, or leave --address out to use this machine."
         )
-    try:
-        socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError as error:
+    problem = _problem_at(host, port)
+    if problem:
         raise SpecError(
-            f"Nothing answers at Ray address {address!r} ({error.strerror or error}): "
+            f"No Ray cluster answers at address {address!r} ({problem}): "
             "start the cluster, correct the address, or leave --address out to use this machine."
-        ) from None
+        )
+
+
+def _problem_at(host: str, port: int) -> str:
+    """Why no gRPC server can be there; empty where one greets back, as Ray's head does."""
+    try:
+        with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S) as connection:
+            connection.sendall(_GREETING)
+            reply = connection.recv(9)
+    except TimeoutError:
+        return "nothing answers"
+    except OSError as error:
+        return error.strerror or str(error)
+    is_settings_frame = len(reply) > 3 and reply[3] == 4  # noqa: PLR2004 (RFC 9113, 6.5)
+    return "" if is_settings_frame else "what listens there is not Ray"
+
+
+def check_packs(address: str | None, resources: Resources) -> None:
+    """Refuse packs that are larger than this machine, before anything is started on it.
+
+    Raises:
+        SpecError: a pack needs more CPUs than there are.
+    """
+    if address is None:
+        num_gpus = 0 if resources.gpus_per_pack == "auto" else resources.gpus_per_pack
+        fit_packs(resources, this_machine(count_gpus=False) | {"GPU": float(num_gpus)})
 
 
 @contextmanager
-def connected(address: str | None, home: Home, resources: Resources) -> Iterator[int]:
-    """Ray for the duration of a launch; yields how many packs fit.
+def connected(address: str | None, home: Home, resources: Resources) -> Iterator[Packs]:
+    """Ray for the duration of a launch; yields the packs that fit.
 
     An embedded Ray listens on loopback alone and asks for a token that only its own processes know.
 
@@ -60,41 +112,74 @@ def connected(address: str | None, home: Home, resources: Resources) -> Iterator
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is None:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        os.environ.update(
+            _LOOPBACK_ONLY | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        )
     else:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     import ray
 
-    here = {"num_cpus": os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
-    ray.init(
-        address=address or "local",
-        runtime_env={"working_dir": str(home.empty_dir)},
-        log_to_driver=False,
-        logging_level="ERROR",
-        configure_logging=True,
-        **({**here, "_node_ip_address": "127.0.0.1"} if address is None else {}),
-    )
+    cpus = int(this_machine(count_gpus=False)["CPU"])
+    here = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     try:
-        yield num_packs(resources, ray.cluster_resources())
+        ray.init(
+            address=address or "local",
+            runtime_env={"working_dir": str(home.empty_dir), "env_vars": WORKER_ENVIRONMENT},
+            log_to_driver=False,
+            logging_level="ERROR",
+            configure_logging=True,
+            **(here if address is None else {}),
+        )
+    except (OSError, RuntimeError, ray.exceptions.RayError) as error:
+        ray.shutdown()
+        raise _not_usable(address, error) from error
+    try:
+        yield fit_packs(resources, ray.cluster_resources())
     finally:
         ray.shutdown()
 
 
-def num_packs(resources: Resources, cluster: dict[str, float]) -> int:
-    """How many packs run at once: as declared, or as many as the cluster's CPUs and accelerators hold.
+def _not_usable(address: str | None, error: Exception) -> TrialwrightError:
+    """A sentence in place of Ray's own report."""
+    said = str(error).strip().splitlines()
+    cause = said[0].rstrip(".") if said else type(error).__name__
+    if address is None:
+        return RetryableError(f"Ray did not start on this machine ({cause}): free memory, then launch again.")
+    return SpecError(
+        f"The Ray cluster at {address!r} cannot be used ({cause}): give it this machine's versions of Ray and "
+        "Python, and its token by RAY_AUTH_MODE=token and RAY_AUTH_TOKEN."
+    )
+
+
+def this_machine(*, count_gpus: bool) -> dict[str, float]:
+    """What an embedded Ray would have: the CPUs that this process may use and, if asked for, CUDA devices."""
+    here = {"CPU": float(len(os.sched_getaffinity(0)))}
+    if count_gpus:
+        import torch
+
+        here["GPU"] = float(torch.cuda.device_count())
+    return here
+
+
+def fit_packs(resources: Resources, cluster: dict[str, float]) -> Packs:
+    """How many packs run at once, and on what: as declared, or as many as the cluster holds.
+
+    Args:
+        resources: the study's wishes.
+        cluster: CPUs and GPUs by Ray's names.
 
     Raises:
         SpecError: not even one pack fits.
     """
-    fits = int(cluster.get("CPU", 0) // resources.cpus_per_pack)
-    if resources.gpus_per_pack:
-        fits = min(fits, int(cluster.get("GPU", 0) // resources.gpus_per_pack))
+    cpus, gpus = cluster.get("CPU", 0), cluster.get("GPU", 0)
+    gpus_per_pack = int(gpus > 0) if resources.gpus_per_pack == "auto" else resources.gpus_per_pack
+    fits = int(cpus // resources.cpus_per_pack)
+    if gpus_per_pack:
+        fits = min(fits, int(gpus // gpus_per_pack))
     if fits < 1:
         raise SpecError(
-            f"A pack needs {resources.cpus_per_pack} CPUs and {resources.gpus_per_pack} GPUs, but the "
-            f"cluster has {cluster.get('CPU', 0):g} and {cluster.get('GPU', 0):g}: lower resources.cpus_per_pack or "
-            "resources.gpus_per_pack."
+            f"A pack needs {resources.cpus_per_pack} CPUs and {gpus_per_pack} GPUs, but there are {cpus:g} and "
+            f"{gpus:g}: lower resources.cpus_per_pack or resources.gpus_per_pack."
         )
     wanted = resources.packs if resources.packs != "auto" else resources.max_packs or fits
-    return min(wanted, fits)
+    return Packs(number=min(wanted, fits), cpus=resources.cpus_per_pack, gpus=gpus_per_pack)

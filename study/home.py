@@ -24,6 +24,11 @@ class Home:
         return os.environ.get("TRIALWRIGHT_LEDGER") or f"sqlite:///{self.root / 'ledger.db'}"
 
     @property
+    def has_ledger(self) -> bool:
+        """Whether a ledger may be there: always said of a server, which must be asked."""
+        return not self.ledger_url.startswith("sqlite:///") or Path(self.ledger_url[10:]).exists()
+
+    @property
     def tracking_uri(self) -> str:
         """The default MLflow store, a SQLite file here."""
         return f"sqlite:///{self.root / 'mlflow.db'}"
@@ -40,7 +45,7 @@ class Home:
 
     @property
     def cache_dir(self) -> Path:
-        """Encoded text and measured speeds, safe to delete."""
+        """Encoded text, safe to delete."""
         return self.root / "cache"
 
     @property

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from search_spaces import FAMILIES
+from study.cluster import fit_packs, this_machine
 from study.halving import rung_steps
 from study.home import Home
 from study.preflight import preflight
@@ -99,7 +100,7 @@ def _costs(spec: StudySpec, home: Home, plan: dict[str, Any], say: Callable[[str
             for family, number in families.items()
         }
     total = sum(sum(families.values()) for families in seconds.values())
-    packs = max(1, (psutil.cpu_count() or 1) // spec.resources.cpus_per_pack)
+    packs = fit_packs(spec.resources, this_machine(count_gpus=True)).number
     return {
         "device_seconds_per_step": speeds,
         "device_seconds": seconds,
@@ -133,7 +134,7 @@ def _measure(
     from trainers.workbench import open_workbench
 
     torch.set_num_threads(spec.resources.cpus_per_pack)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(fit_packs(spec.resources, this_machine(count_gpus=True)).device)
     before = time.perf_counter()
     bench = open_workbench(spec.workload, home.parts_dir, home.cache_dir, device)
     first_s = time.perf_counter() - before

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import SpecError
-from study.cluster import check_address
+from study.cluster import check_address, check_packs, fit_packs, this_machine
 from study.halving import rung_steps
 from study.home import Home
 from study.manifest import manifest
@@ -35,7 +35,11 @@ def preflight(
         SpecError: the first thing that is wrong.
         RetryableError: a download failed.
     """
+    _check_unbuilt(spec)
     check_address(address)
+    check_packs(address, spec.resources)
+    if address is None:
+        fit_packs(spec.resources, this_machine(count_gpus=spec.resources.gpus_per_pack not in {0, "auto"}))
     check_tracking(tracking_uri)
     _check_rungs(spec)
     targets = spec.adapter.target_modules
@@ -61,6 +65,18 @@ def _base_digest(spec: StudySpec) -> str:
     if source.scheme == "path":
         return files_digest(Path(source.address).expanduser(), (*MODEL_FILES, *TOKENIZER_FILES))
     return f"{source.address}@{spec.base.revision or 'main'}"
+
+
+def _check_unbuilt(spec: StudySpec) -> None:
+    """A setting that would do nothing is refused."""
+    if spec.claims is not None:
+        raise SpecError(
+            "claims is set, but this version gives no verdicts yet: remove it from the study file."
+        )
+    if spec.resources.lanes not in {"auto", 1}:
+        raise SpecError(
+            f"resources.lanes is {spec.resources.lanes}, but this version trains one trial in a pack: write 1 or auto."
+        )
 
 
 def _check_rungs(spec: StudySpec) -> None:

@@ -10,13 +10,13 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from search_spaces.errors import SpecError
-from study.cluster import connected
+from study.cluster import Packs, connected
 from study.coordinator import Coordinator, Progress
 from study.home import Home
 from study.interruption import Interruption, signals_to, watching
@@ -25,9 +25,8 @@ from study.plan import counted_plan
 from study.preflight import preflight
 from study.protocol import check_equal_budgets
 from study.records import Outcome, Phase
-from study.report import write_report
-from study.snapshot import take_snapshot
 from study.spec import StudySpec
+from study.stages import stages
 from study.tracking import Tracker
 
 ENDED = (StudyState.FINISHED, StudyState.FAILED)
@@ -76,6 +75,7 @@ def launch(
     address: str | None,
     last_phase: Phase | None,
     view: View,
+    retry_lost: bool = False,
 ) -> Launch:
     """Run a study until it ends or is interrupted.
 
@@ -86,14 +86,18 @@ def launch(
         address: a Ray cluster, or None to use this machine.
         last_phase: pause after this phase; None: run all.
         view: who is told.
+        retry_lost: run the trials again that an ended study has lost.
 
     Raises:
         SpecError: something in the study or its surroundings is wrong; nothing was started.
-        LedgerError: the record contradicts itself.
+        LedgerError: the record contradicts itself, or another driver took the study over.
     """
-    facts = preflight(spec, home, tracking_uri=tracking_uri, address=address, say=view.say)
+    ended = _ended_before(spec, home)
+    if ended and not (retry_lost and ended is StudyState.FAILED):
+        facts = None
+    else:
+        facts = preflight(spec, home, tracking_uri=tracking_uri, address=address, say=view.say)
     with Ledger.open(home.ledger_url) as ledger:
-        record = ledger.create_study(spec.name, spec.canonical(), spec.digest, facts)
         drive = _Drive(
             spec=spec,
             home=home,
@@ -103,16 +107,41 @@ def launch(
             last_phase=last_phase,
             view=view,
         )
-        if record.state in ENDED:
-            return drive.result(record.state, did_anything=False)
+        if facts is None:
+            return drive.repeat_result()
+        record = ledger.create_study(spec.name, spec.canonical(), spec.digest, facts)
+        _check_same_inputs(record.manifest, facts, spec.name)
         owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         ledger.claim_study(spec.name, owner)
         try:
             if record.plan is None:
                 ledger.save_plan(spec.name, counted_plan(spec))
+            if retry_lost:
+                _reopen_lost(ledger, spec.name)
             return drive.run(owner)
         finally:
             ledger.release_study(spec.name, owner)
+
+
+def _ended_before(spec: StudySpec, home: Home) -> StudyState | None:
+    """How this very study ended, if it has; looks without leaving anything behind."""
+    if not home.has_ledger:
+        return None
+    with Ledger.open(home.ledger_url) as ledger:
+        for record in ledger.studies():
+            if record.name == spec.name and record.spec_digest == spec.digest and record.state in ENDED:
+                return record.state
+    return None
+
+
+def _check_same_inputs(recorded: Mapping[str, Any], now: Mapping[str, Any], study: str) -> None:
+    """Refuse to go on with other text or another model than the study began with."""
+    for name, what in (("data_digest", "text"), ("base_digest", "base model")):
+        if recorded.get(name) != now[name]:
+            raise SpecError(
+                f"Study {study!r} began with another {what} ({str(recorded.get(name))[:12]}…) than is there now "
+                f"({str(now[name])[:12]}…): put the old one back, or give the study another name."
+            )
 
 
 def report_study(ledger: Ledger, study: str, home: Home, formats: tuple[str, ...] = ("html", "csv")) -> Path:
@@ -121,23 +150,22 @@ def report_study(ledger: Ledger, study: str, home: Home, formats: tuple[str, ...
     Raises:
         SpecError: there is no such study.
     """
+    from study.report import (
+        write_report,
+    )  # its figures need a second of imports that a refusal can do without
+    from study.snapshot import take_snapshot
+
     folder = home.report_dir(study)
     write_report(take_snapshot(ledger, study), folder, formats=formats)
     return folder / "report.html"
 
 
-def reopen_lost(ledger: Ledger, study: str) -> None:
-    """Let the trials that a study lost run again at its next launch.
-
-    Raises:
-        SpecError: there is no such study.
-    """
-    if ledger.study(study).state is not StudyState.FAILED:
-        return
+def _reopen_lost(ledger: Ledger, study: str) -> None:
+    """Let the trials that a study has lost run again."""
+    ledger.set_study_state(study, StudyState.INTERRUPTED)
     for record in ledger.trials(study):
         if record.ending is not None and record.ending.outcome in LOST:
             ledger.reopen_trial(study, record.planned.key, "the study was resumed")
-    ledger.set_study_state(study, StudyState.INTERRUPTED)
 
 
 def request_stop(ledger: Ledger, study: str) -> str:
@@ -147,9 +175,9 @@ def request_stop(ledger: Ledger, study: str) -> str:
         SpecError: there is no such study, or nothing of it runs.
     """
     holder = ledger.holder(study)
-    if holder is None:
-        state = ledger.study(study).state.value
-        raise SpecError(f"Study {study!r} does not run (it is {state}): there is nothing to stop.")
+    state = ledger.study(study).state
+    if holder is None or state is not StudyState.RUNNING:
+        raise SpecError(f"Study {study!r} does not run (it is {state.value}): there is nothing to stop.")
     ledger.set_study_state(study, StudyState.STOPPED)
     return f"Study {study} stops at its workers' next reports (process {holder.pid} on {holder.host})."
 
@@ -169,33 +197,55 @@ class _Drive:
 
     def run(self, owner: str) -> Launch:
         """Run the trials that are missing, with the tracker and the watch beside."""
-        name = self.spec.name
-        tracker = Tracker(
-            ledger_url=self.home.ledger_url,
-            study=name,
-            tracking_uri=self.tracking_uri,
-            artifacts_dir=self.home.mlflow_artifacts_dir,
-        )
+        name, tracker = self.spec.name, self._tracker()
         self.ledger.set_study_state(name, StudyState.RUNNING)
         tracker.start()
-        state = StudyState.INTERRUPTED
         try:
             with signals_to(self.interruption), watching(self.ledger, name, owner, self.interruption):
                 state = self._run_trials(on_change=tracker.notify)
-        finally:
+        except BaseException:
+            self._conclude(owner, StudyState.INTERRUPTED, tracker)
+            raise
+        return self._conclude(owner, state, tracker)
+
+    def repeat_result(self) -> Launch:
+        """What an ended study came to, once MLflow has received what it still lacked."""
+        tracker = self._tracker()
+        tracker.start()
+        self._close(tracker)
+        return self.result(self.ledger.study(self.spec.name).state, did_anything=False)
+
+    def _conclude(self, owner: str, state: StudyState, tracker: Tracker) -> Launch:
+        """Write down how it ended, report, and let the tracker catch up; a driver that lost the study may not."""
+        name = self.spec.name
+        try:
+            self.ledger.heartbeat(name, owner)
             self.ledger.set_study_state(name, state)
             if state in ENDED:
                 shutil.rmtree(self.home.checkpoints_dir(name), ignore_errors=True)
             self.view.say("Writing the report.")
             result = self.result(state, did_anything=True)
             tracker.attach_artifacts(result.report_path.parent)
+        finally:
             self.view.say("Bringing MLflow up to date.")
-            backlog = tracker.close(FLUSH_S)
-            if backlog.problem:
-                self.view.say(
-                    f"MLflow has not received everything ({backlog.problem}): the next launch sends it."
-                )
+            self._close(tracker)
         return result
+
+    def _tracker(self) -> Tracker:
+        return Tracker(
+            ledger_url=self.home.ledger_url,
+            study=self.spec.name,
+            tracking_uri=self.tracking_uri,
+            artifacts_dir=self.home.mlflow_artifacts_dir,
+        )
+
+    def _close(self, tracker: Tracker) -> None:
+        backlog = tracker.close(FLUSH_S)
+        if not backlog.is_empty:
+            lacks = backlog.problem or f"{backlog.num_runs} runs are still to come"
+            self.view.say(
+                f"MLflow has not received everything ({lacks}): launch the study again to send the rest."
+            )
 
     def result(self, state: StudyState, *, did_anything: bool) -> Launch:
         """What this launch came to, with a report that is up to date."""
@@ -204,7 +254,7 @@ class _Drive:
             report_path = report_study(self.ledger, self.spec.name, self.home)
         return Launch(
             state=state,
-            reason=self.interruption.reason,
+            reason="" if state in ENDED else self.interruption.reason,
             num_lost=self._num_lost(),
             report_path=report_path,
             did_anything=did_anything,
@@ -225,50 +275,50 @@ class _Drive:
         ):
             if not self.interruption:
                 self._tune(coordinator, packs)
-        whole = coordinator.is_done and self.last_phase in {None, list(Phase)[-1]}
+        whole = coordinator.is_done and len(stages(self.spec, self.last_phase)) == len(stages(self.spec))
         if not whole:
             return self.interruption.final_state
         check_equal_budgets(self.spec, (record.planned for record in self.ledger.trials(self.spec.name)))
         return StudyState.FAILED if self._num_lost() else StudyState.FINISHED
 
-    def _tune(self, coordinator: Coordinator, packs: int) -> None:
+    def _tune(self, coordinator: Coordinator, packs: Packs) -> None:
         """One Tune run over all that is missing. Its own notes are not read again."""
-        os.environ.update(TUNE_ENVIRONMENT | {"TUNE_MAX_PENDING_TRIALS_PG": str(packs)})
+        os.environ.update(TUNE_ENVIRONMENT | {"TUNE_MAX_PENDING_TRIALS_PG": str(packs.number)})
         from ray import tune
 
-        from study.scheduling import ReportDesk, StopWhen, TrialSource
+        from study.scheduling import Alarm, ReportDesk, StopWhen, TrialSource
         from study.trial_worker import TrialWorker
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        name, resources = self.spec.name, self.spec.resources
+        name, alarm = self.spec.name, Alarm()
         shutil.rmtree(self.home.ray_dir / name, ignore_errors=True)
         tuner = tune.Tuner(
-            tune.with_resources(
-                TrialWorker, {"cpu": resources.cpus_per_pack, "gpu": resources.gpus_per_pack}
-            ),
+            tune.with_resources(TrialWorker, {"cpu": packs.cpus, "gpu": packs.gpus}),
             tune_config=tune.TuneConfig(
-                search_alg=TrialSource(coordinator, self._worker_constants()),
-                scheduler=ReportDesk(coordinator),
+                search_alg=TrialSource(coordinator, alarm, self._worker_constants(packs)),
+                scheduler=ReportDesk(coordinator, alarm),
                 num_samples=-1,
                 reuse_actors=True,
-                max_concurrent_trials=packs,
+                max_concurrent_trials=packs.number,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=str(self.home.ray_dir),
-                stop=StopWhen(self.interruption.__bool__),
+                stop=StopWhen(lambda: bool(self.interruption or alarm)),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
             ),
         )
         tuner.fit()
+        alarm.raise_failure()
         shutil.rmtree(self.home.ray_dir / name, ignore_errors=True)
 
-    def _worker_constants(self) -> dict[str, Any]:
+    def _worker_constants(self, packs: Packs) -> dict[str, Any]:
         name = self.spec.name
         return {
             "workload": self.spec.workload.model_dump(mode="json"),
+            "device": packs.device,
             "parts_dir": str(self.home.parts_dir),
             "cache_dir": str(self.home.cache_dir),
             "checkpoints_dir": str(self.home.checkpoints_dir(name)),

@@ -32,15 +32,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Resources(Section):
-    """What the study may use; it never changes what a trial measures."""
+    """What the study may use; it changes what a trial measures by rounding at the most."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     packs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Processes that each hold one copy of the base; auto: as many as fit."""
     cpus_per_pack: int = Field(default=1, ge=1)
-    gpus_per_pack: int = Field(default=0, ge=0)
-    """Whole accelerators only: a fraction would not keep two packs apart."""
+    gpus_per_pack: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Whole accelerators only: a fraction would not keep two packs apart. auto: one where there are any."""
     lanes: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Trials that share one copy of the base; auto: as many as a short calibration finds useful."""
     max_packs: int | None = Field(default=None, ge=1)

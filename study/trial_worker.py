@@ -23,7 +23,7 @@ class TrialWorker(tune.Trainable):
         """Load the base, unless this process has it, and take up the trial.
 
         Args:
-            config: `trial` (key, family, params, seed, steps), `workload`, and the folders `parts_dir`,
+            config: `trial` (key, family, params, seed, steps), `workload`, `device`, and the folders `parts_dir`,
                 `cache_dir`, `checkpoints_dir` and `adapters_dir`.
         """
         self._trial: Trial | None = None
@@ -89,8 +89,7 @@ def _workbench(config: dict[str, Any]) -> "Workbench":
     if name not in _WORKBENCHES:
         _WORKBENCHES.clear()
         torch.use_deterministic_algorithms(True, warn_only=True)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         _WORKBENCHES[name] = open_workbench(
-            workload, Path(config["parts_dir"]), Path(config["cache_dir"]), device
+            workload, Path(config["parts_dir"]), Path(config["cache_dir"]), config["device"]
         )
     return _WORKBENCHES[name]

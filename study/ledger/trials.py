@@ -11,8 +11,8 @@ from search_spaces.errors import LedgerError, TrialFailedError
 from study.ledger import schema
 from study.records import Ending, Outcome, Phase, PlannedTrial, TrialRecord
 
-REOPENABLE = (Outcome.INFRA_FAILED, Outcome.CANCELLED)
-"""Endings that say nothing about the configuration, so that a resumed study runs the trial again."""
+REOPENABLE = (Outcome.INFRA_FAILED, Outcome.OUT_OF_MEMORY, Outcome.CANCELLED)
+"""Endings that enter no analysis, so that a resumed study runs the trial again, perhaps elsewhere."""
 
 _T = schema.trial.c
 _A = schema.attempt.c
@@ -122,7 +122,7 @@ def reopen(connection: Connection, study_id: int, key: str) -> Ending:
     if ending is None or ending.outcome not in REOPENABLE:
         state = "has not ended" if ending is None else f"ended as {ending.outcome}"
         raise LedgerError(
-            f"Trial {key!r} {state} and cannot be reopened: only {' and '.join(REOPENABLE)} trials run again."
+            f"Trial {key!r} {state} and cannot be reopened: only {', '.join(REOPENABLE)} trials run again."
         )
     connection.execute(update(schema.trial).where(_T.id == row.id).values(**_NO_ENDING))
     return ending

@@ -74,6 +74,10 @@ def check_tracking(uri: str) -> None:
         SpecError: the address is mistyped, of a kind that MLflow cannot use, or nothing answers there.
     """
     scheme = uri.partition(":")[0].partition("+")[0].lower()
+    try:
+        urlsplit(uri)
+    except ValueError as error:
+        raise SpecError(f"The tracking address is no address ({error}): write {_FORMS}.") from None
     if scheme == "sqlite":
         _check_sqlite(uri)
     elif scheme in {"http", "https", "postgresql", "postgres"}:
