@@ -6,13 +6,14 @@
 #   make check        everything that CI runs
 #   make mlflow       browse the tracked runs on http://127.0.0.1:5000
 #
-# On a CPU machine whose package index offers only CUDA builds of torch, name an index with CPU builds:
-#   make install PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+# constraints.txt pins torch. Where your package index offers that release as a CUDA build only (PyPI does, for Linux)
+# and the machine has no GPU, add an index with CPU builds, whose `+cpu` release pip then prefers:
+#   make quickstart PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-HOME_DIR ?= .trialwright
+HOME_DIR ?= $(or $(TRIALWRIGHT_HOME),.trialwright)
 MLFLOW_PORT ?= 5000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_EXTRA_INDEX_URL
@@ -33,12 +34,12 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
-	@echo "Installing Trialwright into $(VENV): about 2.5 GB, 2 to 10 minutes, most of it downloads."
-	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e .
+	@echo "Installing Trialwright into $(VENV): about 1 GB of downloads, 2.5 GB on disk."
+	$(BIN)/pip install -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
 quickstart: install
