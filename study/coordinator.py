@@ -172,7 +172,9 @@ class Coordinator:
 
     def progress(self) -> Progress:
         """How far the study is; safe from any thread."""
-        planned = {phase: sum(families.values()) for phase, families in self._counts.items()}
+        planned = {
+            phase: total for phase, families in self._counts.items() if (total := sum(families.values()))
+        }
         known = Counter(trial.phase for trial in list(self._planned.values()))
         planned |= {phase: known[phase] for phase in self._whole}
         outcomes: dict[Phase, Counter[Outcome]] = {phase: Counter() for phase in planned}

@@ -31,7 +31,7 @@ NUM_TIMED_STEPS = 3
 
 def counted_plan(spec: StudySpec) -> dict[str, Any]:
     """How many trials each phase and family will have, as plain JSON."""
-    counts = trial_counts(spec)
+    counts = {phase: families for phase, families in trial_counts(spec).items() if any(families.values())}
     return {
         "trial_counts": {phase.value: dict(families) for phase, families in counts.items()},
         "steps_per_trial": spec.training.steps,

@@ -1,0 +1,93 @@
+"""What a study will cost, and on what its packs are placed."""
+
+import pytest
+
+from search_spaces.errors import SpecError
+from study.cluster import fit_packs
+from study.home import open_home
+from study.plan import plan_study, plan_text
+from study.spec import Resources, parse_spec
+from tests.trainers.test_trial import workload
+
+
+def tiny_spec(folder):
+    parts = workload(folder).model_dump(mode="json")
+    return parse_spec(
+        {
+            "name": "planned",
+            "seed": 1,
+            **parts,
+            "families": ["sgd", "gradamw"],
+            "spaces": {"all": {"num_experts": [2], "top_k": [2], "rank": [2]}},
+            "phases": {
+                "search": {"trials": 4, "reduction": 2, "grace_steps": 2},
+                "confirmation": {"seeds": 3},
+            },
+        },
+        source="study",
+    )
+
+
+@pytest.mark.parametrize(
+    ("resources", "cluster", "expected"),
+    [
+        ({}, {"CPU": 4}, (4, 1, 0, "cpu")),
+        ({"cpus_per_pack": 3}, {"CPU": 8}, (2, 3, 0, "cpu")),
+        ({"max_packs": 2}, {"CPU": 8}, (2, 1, 0, "cpu")),
+        ({"packs": 9}, {"CPU": 4}, (4, 1, 0, "cpu")),
+        ({}, {"CPU": 16, "GPU": 2}, (2, 1, 1, "cuda")),
+        ({"gpus_per_pack": 0}, {"CPU": 2, "GPU": 2}, (2, 1, 0, "cpu")),
+        ({"gpus_per_pack": 2}, {"CPU": 16, "GPU": 5}, (2, 1, 2, "cuda")),
+    ],
+)
+def test_packs_fit_what_is_there(resources, cluster, expected):
+    packs = fit_packs(Resources(**resources), cluster)
+    assert (packs.number, packs.cpus, packs.gpus, packs.device) == expected
+
+
+@pytest.mark.parametrize("resources", [{"cpus_per_pack": 3}, {"gpus_per_pack": 1}])
+def test_a_pack_that_fits_nowhere_is_refused(resources):
+    with pytest.raises(SpecError, match=r"A pack needs .* but there are 2 and 0: lower"):
+        fit_packs(Resources(**resources), {"CPU": 2})
+
+
+def test_a_plan_counts_times_and_adds_up(tmp_path):
+    said = []
+    plan = plan_study(tiny_spec(tmp_path), open_home(tmp_path / "home"), say=said.append)
+    assert plan["trial_counts"] == {
+        "search": {"sgd": 4, "gradamw": 4},
+        "confirmation": {"sgd": 3, "gradamw": 3},
+    }
+    assert plan["num_trials"] == 14
+    assert all(0 < speed < 5 for speed in plan["device_seconds_per_step"].values())
+    total_s = sum(sum(families.values()) for families in plan["device_seconds"].values())
+    assert plan["device_hours"] == pytest.approx(total_s / 3600)
+    # rungs at 2 and 4 of 8 steps with one in two passing: 2 + 2/2 + 4/4 = 4 steps, half of the budget
+    search, confirmation = (
+        plan["device_seconds"]["search"]["sgd"],
+        plan["device_seconds"]["confirmation"]["sgd"],
+    )
+    assert search / 4 == pytest.approx(confirmation / 3 / 2)
+    assert "14 trials of 8 steps" in plan_text(plan)
+    assert any("s a step" in sentence for sentence in said)
+
+
+def test_a_plan_without_measuring_loads_no_model(tmp_path):
+    plan = plan_study(tiny_spec(tmp_path), open_home(tmp_path / "home"), say=lambda _: None, measure=False)
+    assert plan["device_seconds_per_step"] is None
+    assert "Device-seconds" not in plan_text(plan)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"claims": "claims.yaml"}, "claims is set, but this version gives no verdicts yet"),
+        ({"resources": {"lanes": 4}}, "resources.lanes is 4, but this version trains one trial in a pack"),
+        ({"resources": {"cpus_per_pack": 4096}}, "A pack needs 4096 CPUs"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_before_anything(tmp_path, changes, message):
+    written = tiny_spec(tmp_path).model_dump(mode="json")
+    spec = parse_spec({**written, **changes}, source="study")
+    with pytest.raises(SpecError, match=message):
+        plan_study(spec, open_home(tmp_path / "home"), say=lambda _: None, measure=False)
