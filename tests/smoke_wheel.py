@@ -23,9 +23,7 @@ import study.report, study.runner, study.tracking, trainers.trial
 def run(*command: str, folder: Path) -> str:
     """Run a command in a folder where only the unpacked wheel comes first on Python's path."""
     environment = {**os.environ, "PYTHONPATH": str(folder / "site"), "PYTHONSAFEPATH": "1"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed in {folder}:\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -38,7 +36,16 @@ def main() -> None:
         build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", name, str(ROOT)]
         run(*build, folder=folder)
         (wheel,) = folder.glob("trialwright-*.whl")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder / "site")]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            str(folder / "site"),
+        ]
         run(*pip, str(wheel), folder=folder)
         run(sys.executable, "-c", CODE, folder=folder)
         command = [sys.executable, "-m", "study.cli"]

