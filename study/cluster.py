@@ -87,17 +87,6 @@ def _problem_at(host: str, port: int) -> str:
     return "" if is_settings_frame else "what listens there is not Ray"
 
 
-def check_packs(address: str | None, resources: Resources) -> None:
-    """Refuse packs that are larger than this machine, before anything is started on it.
-
-    Raises:
-        SpecError: a pack needs more CPUs than there are.
-    """
-    if address is None:
-        num_gpus = 0 if resources.gpus_per_pack == "auto" else resources.gpus_per_pack
-        fit_packs(resources, this_machine(count_gpus=False) | {"GPU": float(num_gpus)})
-
-
 @contextmanager
 def connected(address: str | None, home: Home, resources: Resources) -> Iterator[Packs]:
     """Ray for the duration of a launch; yields the packs that fit.
@@ -117,6 +106,7 @@ def connected(address: str | None, home: Home, resources: Resources) -> Iterator
         )
     else:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what goes wrong is said in our own words
     import ray
 
     cpus = int(this_machine(count_gpus=False)["CPU"])

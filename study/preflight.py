@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from search_spaces.errors import SpecError
-from study.cluster import check_address, check_packs, fit_packs, this_machine
+from search_spaces.errors import RetryableError, SpecError
+from study.cluster import check_address, fit_packs, this_machine
 from study.halving import rung_steps
 from study.home import Home
 from study.manifest import manifest
@@ -13,7 +13,7 @@ from study.spec import StudySpec
 from study.tracking import check_tracking
 from trainers.model_folder import MODEL_FILES, TOKENIZER_FILES, check_base, files_digest, parse_source
 from trainers.parts import PARTS, fetch_part
-from trainers.tasks import check_task, load_splits
+from trainers.tasks import Splits, check_task, load_splits
 
 
 def preflight(
@@ -32,16 +32,28 @@ def preflight(
         The study's manifest: versions, hardware and digests.
 
     Raises:
-        SpecError: the first thing that is wrong.
-        RetryableError: a download failed.
+        SpecError: the first thing that is wrong, a download that failed included.
     """
     _check_unbuilt(spec)
     check_address(address)
-    check_packs(address, spec.resources)
     if address is None:
         fit_packs(spec.resources, this_machine(count_gpus=spec.resources.gpus_per_pack not in {0, "auto"}))
     check_tracking(tracking_uri)
     _check_rungs(spec)
+    try:
+        splits = _fetched(spec, home, say)
+    except RetryableError as error:  # nothing has begun, so trying again is the user's to decide
+        raise SpecError(str(error)) from error
+    return manifest(spec, data_digest=splits.digest, base_digest=_base_digest(spec))
+
+
+def _fetched(spec: StudySpec, home: Home, say: Callable[[str], None]) -> Splits:
+    """Check base and task, and fetch what they name.
+
+    Raises:
+        SpecError: the first thing that is wrong.
+        RetryableError: a download failed.
+    """
     targets = spec.adapter.target_modules
     check_base(spec.base, home.parts_dir, targets)
     check_task(spec.task, home.parts_dir)
@@ -53,8 +65,7 @@ def preflight(
         from trainers.foundation import locate_base
 
         locate_base(spec.base, home.parts_dir, say)
-    splits = load_splits(spec.task, home.parts_dir, say)
-    return manifest(spec, data_digest=splits.digest, base_digest=_base_digest(spec))
+    return load_splits(spec.task, home.parts_dir, say)
 
 
 def _base_digest(spec: StudySpec) -> str:

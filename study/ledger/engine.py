@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from search_spaces.errors import LedgerError, RetryableError, SpecError
 from study.migrations import HEAD
@@ -67,12 +67,12 @@ def _parse(url: str) -> URL:
         parsed = make_url(url)
         if parsed.drivername in {"postgresql", "postgres"}:
             parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+            raise SpecError(
+                f"The ledger {shown(parsed)!r} is neither SQLite nor PostgreSQL: "
+                "write sqlite:///<file> or postgresql://<host>/<database>."
+            )
         parsed.get_dialect().import_dbapi()
-    except NoSuchModuleError as error:
-        raise SpecError(
-            f"The ledger {shown(parsed)!r} is neither SQLite nor PostgreSQL: "
-            "write sqlite:///<file> or postgresql://<host>/<database>."
-        ) from error
     except ArgumentError as error:
         raise SpecError(
             "The ledger's address is not a database URL: write sqlite:///<file> or postgresql://<host>/<database>."
@@ -82,11 +82,6 @@ def _parse(url: str) -> URL:
             f"The ledger {shown(parsed)!r} needs a driver that is not installed: "
             "run `pip install 'trialwright[postgres]'`."
         ) from error
-    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
-        raise SpecError(
-            f"The ledger {shown(parsed)!r} is neither SQLite nor PostgreSQL: "
-            "write sqlite:///<file> or postgresql://<host>/<database>."
-        )
     return parsed
 
 

@@ -25,7 +25,13 @@ def find(connection: Connection, name: str) -> int:
         query = query.with_for_update()
     number = connection.scalar(query)
     if number is None:
-        raise unknown("study", name, connection.scalars(select(_S.name)))
+        known = connection.scalars(select(_S.name)).all()
+        if not known:
+            raise SpecError(
+                f"Unknown study {name!r}: this ledger holds no study yet, start one by "
+                "`trialwright launch STUDY.yaml`, or name the home that holds it by --home DIR."
+            )
+        raise unknown("study", name, known)
     return int(number)
 
 

@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -346,6 +347,38 @@ def test_mlflow_of_a_disturbed_study_is_that_of_its_twin(twin, disturbed):
     for query in (trials, points):
         assert mlflow_rows(disturbed.home, query) == mlflow_rows(twin.home, query)
     assert disturbed.statuses["resumed"] == twin.statuses["launch"]
+
+
+def test_the_other_commands_read_what_the_study_left(place, twin, tmp_path):
+    home = ("--home", str(twin.home))
+    status = run(place, "status", "--json", *home)
+    document = json.loads(status.out)
+    assert (document["study"], document["state"], document["running"]) == (STUDY, "finished", [])
+    assert sum(phase["planned"] for phase in document["phases"].values()) == 30
+    made = run(
+        place, "report", STUDY, "--format", "csv,parquet,json", "--out", str(tmp_path / "tables"), *home
+    )
+    assert made.code == 0, made.err
+    assert {"trials.csv", "trials.parquet"} <= {path.name for path in (tmp_path / "tables").iterdir()}
+    assert all(Path(line).exists() for line in made.out.splitlines())
+    compare = run(place, "compare", STUDY, "--no-open", *home)
+    assert compare.out.startswith("http://127.0.0.1:5000/#/compare-runs?runs=")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("status", "tinny"), r"Unknown study 'tinny', did you mean 'tiny'\? Known: tiny\."),
+        (("report", STUDY, "--format", "htm"), r".*'htm', did you mean 'html'\? Known: csv, html, .*"),
+        (("stop", STUDY), r"Study 'tiny' does not run \(it is finished\): there is nothing to stop\."),
+        (("report", STUDY, "--out", "study.yaml"), r".*study\.yaml.*"),
+    ],
+)
+def test_mistakes_about_a_study_that_is_there_are_refused_in_one_sentence(place, twin, arguments, expected):
+    ended = run(place, *arguments, "--home", str(twin.home))
+    assert ended.code == 2
+    (line,) = ended.err.splitlines()
+    assert re.fullmatch(f"trialwright: {expected}", line), line
 
 
 def test_a_study_on_a_copied_home_is_that_study(place, twin):

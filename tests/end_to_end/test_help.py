@@ -1,0 +1,57 @@
+"""The command answers at once: help loads none of the heavy libraries."""
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "ray", "mlflow", "pandas", "transformers", "optuna", "sqlalchemy", "matplotlib", "scipy")
+MAX_CPU_S = 1.0
+
+
+def cpu_s(*arguments: str) -> float:
+    """User and system seconds of one command."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "study.cli", *arguments], check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("launch", "--help"), ("--version",), ("report", "-h")])
+def test_help_takes_under_a_second(arguments):
+    assert min(cpu_s(*arguments) for _ in range(3)) < MAX_CPU_S
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("launch", "--help"), ("families",), ("init", os.devnull)]
+)
+def test_quick_commands_load_no_heavy_library(arguments):
+    code = (
+        "import sys; from study.cli import main\n"
+        "sys.argv[1:] = sys.argv[2:]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('\\n' + ' '.join(name for name in sys.modules if '.' not in name))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "-", *arguments], check=True, capture_output=True, text=True
+    )
+    loaded = set(ended.stdout.splitlines()[-1].split())
+    assert "click" in loaded
+    light = set(HEAVY) - ({"scipy"} if arguments == ("families",) else set())
+    assert not light & loaded
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["init", "plan", "launch", "resume", "status", "stop", "report", "compare", "families", "tasks"],
+)
+def test_every_command_explains_itself(command):
+    ended = subprocess.run(
+        [sys.executable, "-m", "study.cli", command, "--help"], check=True, capture_output=True, text=True
+    )
+    assert ended.stdout.startswith("Usage: ")
+    assert len(ended.stdout.splitlines()[2].strip()) > 20
+    assert ended.stderr == ""
