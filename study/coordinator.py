@@ -329,6 +329,8 @@ class Coordinator:
 
     def _record(self, key: str, reports: Iterable[Report]) -> None:
         for report in reports:
+            if report.ending is not None and report.ending.outcome == "out_of_memory":
+                continue  # nothing was measured, and the step may be measured yet: such a trial can be resumed
             measurement = Measurement(
                 trial=key, step=report.step, metrics=report.metrics, recorded_at=time.time()
             )

@@ -62,7 +62,7 @@ def mixed_life(trial: PlannedTrial) -> list[Report]:
         if at <= step and fate < 0.25:  # an optimizer step fails, perhaps the first one after an evaluation
             return [*reports, Report(step=at, metrics={"device_s": 0.5 * at}, ending=_ending("diverged"))]
         if at <= step and fate < 0.3:
-            done = reports[-1].step
+            done = reports[-1].step if at < step else step  # in training, or in the evaluation after it
             return [*reports, Report(step=done, metrics={"device_s": 1.0}, ending=_ending("out_of_memory"))]
         is_last = step == trial.steps
         reports.append(Report(step=step, metrics=metrics, ending=_finished(metrics) if is_last else None))

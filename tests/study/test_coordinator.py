@@ -82,6 +82,9 @@ def test_every_planned_trial_ends_once_with_all_its_measurements(twin):
         assert len(set(keys)) == len(keys) == sum(counts[phase].values())
     for planned, ending in twin["trials"]:
         steps = [step for key, step, _ in twin["measurements"] if key == planned.key]
+        if ending.outcome is Outcome.OUT_OF_MEMORY:  # it measured nothing where it ended
+            assert steps == list(range(0, steps[-1] + 1, EVAL_EVERY))
+            continue
         assert steps[-1] == ending.steps
         assert steps[:-1] == list(range(0, ending.steps, EVAL_EVERY))
 
@@ -327,6 +330,41 @@ def test_a_lost_search_trial_that_is_tried_again_changes_no_later_plan(ledger):
     drive(coordinator_in(world, SPEC, ledger), world)
     assert ledger.trial(SPEC.name, best).ending.outcome is Outcome.FINISHED
     assert [r.planned for r in ledger.trials(SPEC.name, phase=Phase.CONFIRMATION)] == planned
+
+
+def test_a_trial_that_ran_out_of_memory_at_a_rung_may_be_tried_again_elsewhere(urls):
+    """What it could not measure there is measured then, and the rung decides on it."""
+    spec = study_spec(families=["sgd"], phases={"search": {"trials": 4, "reduction": 2, "grace_steps": 2}})
+    too_small = True
+
+    def life(trial: PlannedTrial) -> list[Report]:
+        first, *later = _always_finishing(trial)
+        whole = [first, *(_with_loss(report, 0.9 if trial.point == 3 else 0.4) for report in later)]
+        if trial.point != 3 or not too_small:
+            return whole
+        ending = TrialEnding(
+            outcome="out_of_memory",
+            reason="No room.",
+            value=None,
+            select_value=None,
+            init_value=1.0,
+            metrics={},
+        )
+        return [first, Report(step=RUNGS[0], metrics={"device_s": 1.0}, ending=ending)]
+
+    with new_study(spec, urls()) as elsewhere:
+        world = World(seed=0, num_workers=2, life=life)
+        drive(coordinator_in(world, spec, elsewhere), world)
+        (lost,) = [r for r in elsewhere.trials(spec.name) if r.ending.outcome is Outcome.OUT_OF_MEMORY]
+        elsewhere.reopen_trial(spec.name, lost.planned.key, "the study was resumed")
+        too_small = False
+        drive(coordinator_in(world, spec, elsewhere), world)
+        again = elsewhere.trial(spec.name, lost.planned.key).ending
+        assert (again.outcome, again.steps, again.select_value) == (Outcome.STOPPED, RUNGS[0], 0.9)
+
+
+def _with_loss(report: Report, loss_nats: float) -> Report:
+    return dataclasses.replace(report, metrics={**report.metrics, "select_loss_nats": loss_nats})
 
 
 def _always_finishing(trial: PlannedTrial) -> list[Report]:
