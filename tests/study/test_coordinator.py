@@ -113,6 +113,49 @@ def test_a_driver_that_dies_all_the_time_loses_nothing(urls, twin):
         assert content(disturbed, SPEC.name) == twin
 
 
+def test_rungs_compare_losses_capped_at_the_initial_one(twin):
+    values = [json.loads(rung)["value"] for rung in twin["rungs"]]
+    assert max(values) == 1.0
+    raw = [metrics.get("select_loss_nats", 0.0) for _, step, metrics in twin["measurements"] if step in RUNGS]
+    assert max(raw) > 1.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_diverged_trial_meets_one_rung_whatever_happens_to_the_driver(urls, seed):
+    """As the first at its rung it is let through; it must not come to the next one after a restart."""
+
+    def life(trial: PlannedTrial) -> list[Report]:
+        return all_diverge(trial) if trial.point == 0 else mixed_life(trial)
+
+    spec = study_spec(families=["sgd"], phases={"search": {"trials": 6, "reduction": 2, "grace_steps": 2}})
+    contents = []
+    for num_deaths in (0, 3):
+        with new_study(spec, urls()) as made:
+            world = World(seed=seed, num_workers=3, life=life)
+            for _ in range(num_deaths):
+                dies(spec, made, world, within_writes=40)
+            drive(coordinator_in(world, spec, made), world)
+            contents.append(content(made, spec.name))
+            first = [rung for rung in made.rungs(spec.name) if rung.trial == "search/sgd/p000"]
+            assert [(rung.rung, rung.action) for rung in first] == [(RUNGS[0], "continue")]
+    assert contents[0] == contents[1]
+
+
+def test_a_lost_trial_takes_part_in_no_rung_that_was_not_decided_for_it(urls):
+    """Otherwise a restart, which cannot know what it reported there, would decide the others differently."""
+    spec = study_spec(families=["sgd"], phases={"search": {"trials": 3, "reduction": 2, "grace_steps": 2}})
+    with new_study(spec, urls()) as made:
+        coordinator = Coordinator(spec, made)
+        one, lost, other = (coordinator.next_trial() for _ in range(3))
+        for trial in (lost, other):
+            coordinator.receive(trial.key, 0, _always_finishing(trial)[:2])
+        coordinator.lose(lost.key, "ValueError", retry=False)
+        coordinator.receive(one.key, 0, _always_finishing(one)[:2])
+        decided = [(rung.trial, rung.num_recorded) for rung in made.rungs(spec.name)]
+        assert decided == [(one.key, 1), (other.key, 2)]
+        assert made.trial(spec.name, lost.key).ending.outcome is Outcome.INFRA_FAILED
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_what_a_stopped_trial_did_past_its_rung_is_never_recorded(urls, seed):
     seen: dict[str, int] = {}
