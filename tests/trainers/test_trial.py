@@ -179,6 +179,15 @@ def test_an_exploding_trial_ends_as_diverged(tmp_path, lr, head_lr, why):
     assert reports[-1].step < 8
 
 
+def test_a_failed_step_is_reported_after_the_measurement_that_was_survived(tmp_path):
+    """So that no step is reported twice, and a rung that was passed is not met again as diverged."""
+    reports = run(Trial(setup(tmp_path, family="sgd", lr=1e30), bench(tmp_path, encoder=True, eval_every=1)))
+    steps = [report.step for report in reports]
+    assert reports[-1].ending.outcome == "diverged"
+    assert steps == sorted(set(steps))
+    assert "select_loss_nats" in reports[-2].metrics
+
+
 def test_the_base_is_given_back_as_it_was(tmp_path):
     shared = bench(tmp_path)
     before = {name: weight.clone() for name, weight in shared.foundation.model.state_dict().items()}
