@@ -171,14 +171,13 @@ def resume(
     study: str | None, *, address: str | None, home: str | None, tracking_uri: str | None, as_json: bool
 ) -> int:
     """Go on with a study that was stopped, and try its lost trials again."""
-    from study.home import open_home
+    from study.home import home_at, open_home
     from study.spec import parse_spec
 
-    place = open_home(home)
-    with _ledger(place) as ledger:
+    with _ledger(home_at(home)) as ledger:
         name = _study_name(ledger, study)
         spec = parse_spec(ledger.study(name).spec, source=f"study {name}")
-    return _launch(spec, place, address, None, tracking_uri, as_json=as_json, retry_lost=True)
+    return _launch(spec, open_home(home), address, None, tracking_uri, as_json=as_json, retry_lost=True)
 
 
 @cli.command(epilog="\b\nExamples:\n  trialwright status\n  trialwright status my-study --watch\n")
@@ -188,10 +187,12 @@ def resume(
 @_json
 def status(study: str | None, watch: bool, home: str | None, as_json: bool) -> None:
     """Show how far a study is; without a name, the newest one."""
-    from study.home import open_home
+    from study.home import home_at
     from study.status import study_status, watch_status
 
-    with _ledger(open_home(home)) as ledger:
+    if watch and as_json:
+        raise SpecError("--watch and --json exclude each other: leave one out.")
+    with _ledger(home_at(home)) as ledger:
         name = _study_name(ledger, study)
         if watch:
             watch_status(ledger, name)
@@ -205,10 +206,10 @@ def status(study: str | None, watch: bool, home: str | None, as_json: bool) -> N
 @_home
 def stop(study: str | None, home: str | None) -> None:
     """Ask a running study to stop in order; `resume` goes on with it."""
-    from study.home import open_home
+    from study.home import home_at
     from study.runner import request_stop
 
-    with _ledger(open_home(home)) as ledger:
+    with _ledger(home_at(home)) as ledger:
         click.echo(request_stop(ledger, _study_name(ledger, study)))
 
 
@@ -222,11 +223,11 @@ def stop(study: str | None, home: str | None) -> None:
 @_home
 def report(study: str | None, formats: str, out: Path | None, home: str | None) -> None:
     """Write the report of a study as it stands now."""
-    from study.home import open_home
+    from study.home import home_at
     from study.report import write_report
     from study.snapshot import take_snapshot
 
-    place = open_home(home)
+    place = home_at(home)
     with _ledger(place) as ledger:
         name = _study_name(ledger, study)
         chosen = [one.strip() for one in formats.split(",") if one.strip()]
@@ -247,10 +248,10 @@ def compare(
     """Print (and open) MLflow's page that compares the families of a study."""
     import webbrowser
 
-    from study.home import open_home
+    from study.home import home_at
     from study.tracking import comparison_url
 
-    place = open_home(home)
+    place = home_at(home)
     uri = tracking_uri or place.tracking_uri
     with _ledger(place) as ledger:
         local = None if uri.startswith("http") else "http://127.0.0.1:5000"
@@ -294,8 +295,14 @@ def doctor(home: str | None, as_json: bool) -> int:
 
 
 def _ledger(home: "Home") -> "Ledger":
+    """The record of a home that is there; a mistyped one is not made."""
     from study.ledger import Ledger
 
+    if not home.has_ledger:
+        raise SpecError(
+            f"No study was ever launched in the home {str(home.root)!r}: "
+            "name another with --home DIR, or start one with trialwright launch STUDY.yaml."
+        )
     return Ledger.open(home.ledger_url)
 
 

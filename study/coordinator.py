@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from search_spaces.errors import TrialFailedError
+from search_spaces.errors import RetryableError, TrialFailedError
 from study.halving import OrderedHalving
 from study.ledger import Ledger
 from study.protocol import trial_counts
@@ -22,6 +22,8 @@ from trainers.reports import Report
 
 MAX_ATTEMPTS = 3
 """How often one launch starts a trial that loses its workers."""
+MAX_SILENT_FAILURES = 3
+"""How many trials of a launch may fail for good before any has measured something: more would fail alike."""
 CHOICE_EVENT = "configurations_chosen"
 """Kind of the ledger's event that keeps what each family was tuned to."""
 
@@ -86,6 +88,7 @@ class Coordinator:
         self._running: set[str] = set()
         self._attempts: dict[str, int] = {}
         self._num_losses: Counter[str] = Counter()
+        self._num_silent_failures = 0
         self._first_loss: dict[str, float] = {}
         self._device_s: dict[str, float] = {}
         self._num_taken: dict[str, int] = {}
@@ -105,7 +108,7 @@ class Coordinator:
                 if key not in self._open:  # stopped at a rung while it waited for another worker
                     continue
                 self._running.add(key)
-                self._attempts[key] = self._ledger.start_attempt(self._spec.name, key, worker="")
+                self._attempts[key] = self._ledger.start_attempt(self._spec.name, key)
                 self._on_change()
                 return self._planned[key]
             if self._stage is not None:
@@ -138,7 +141,11 @@ class Coordinator:
         return key in self._open
 
     def lose(self, key: str, reason: str, *, retry: bool) -> None:
-        """A trial's worker failed: try again from the checkpoint, or record the trial as lost."""
+        """A trial's worker failed: try again from the checkpoint, or record the trial as lost.
+
+        Raises:
+            RetryableError: the first trials of this launch all failed for good: the cause is not theirs.
+        """
         if key not in self._running:
             return
         self._running.discard(key)
@@ -148,6 +155,8 @@ class Coordinator:
         if retry and self._num_losses[key] < MAX_ATTEMPTS:
             self._queue.appendleft(key)
             return
+        if not retry:
+            self._refuse_to_lose_all(reason)
         measured = self._ledger.measurements(self._spec.name, key)
         ending = Ending(
             outcome=Outcome.INFRA_FAILED,
@@ -162,6 +171,17 @@ class Coordinator:
         self._end(key, ending)
         self._settle()
         self._on_change()
+
+    def _refuse_to_lose_all(self, reason: str) -> None:
+        """End the launch when nothing works, in place of losing every trial of the study to one cause."""
+        if self._num_taken:
+            return
+        self._num_silent_failures += 1
+        if self._num_silent_failures == MAX_SILENT_FAILURES:
+            raise RetryableError(
+                f"The first {MAX_SILENT_FAILURES} trials failed before they measured anything ({reason}): "
+                f"mend the cause, then go on with trialwright resume {self._spec.name}."
+            )
 
     @property
     def is_done(self) -> bool:

@@ -75,17 +75,28 @@ class Home:
         return self.study_dir(study) / "report"
 
 
+def home_at(folder: str | Path | None) -> Home:
+    """Where a home is, whether or not anything is there.
+
+    Args:
+        folder: as the user gave it; None means TRIALWRIGHT_HOME or `.trialwright` here.
+    """
+    return Home(
+        root=Path(folder or os.environ.get("TRIALWRIGHT_HOME") or DEFAULT_HOME).expanduser().absolute()
+    )
+
+
 def open_home(folder: str | Path | None) -> Home:
     """Make a home ready for writing.
 
     Args:
-        folder: as the user gave it; None means TRIALWRIGHT_HOME or `.trialwright` here.
+        folder: as for `home_at`.
 
     Raises:
         SpecError: the folder cannot be made or written.
     """
-    root = Path(folder or os.environ.get("TRIALWRIGHT_HOME") or DEFAULT_HOME).expanduser().absolute()
-    home = Home(root=root)
+    home = home_at(folder)
+    root = home.root
     try:
         for needed in (root, home.cache_dir, home.ray_dir, home.empty_dir):
             needed.mkdir(parents=True, exist_ok=True)

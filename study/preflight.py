@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import RetryableError, SpecError
-from study.cluster import check_address, fit_packs, this_machine
+from study.cluster import check_address, connected, fit_packs, this_machine
 from study.halving import rung_steps
 from study.home import Home
 from study.manifest import manifest
@@ -36,7 +36,10 @@ def preflight(
     """
     _check_unbuilt(spec)
     check_address(address)
-    if address is None:
+    if address is not None:
+        with connected(address, home, spec.resources):
+            pass  # a cluster that refuses us, or that no pack fits, is told of before anything is written
+    else:
         fit_packs(spec.resources, this_machine(count_gpus=spec.resources.gpus_per_pack not in {0, "auto"}))
     check_tracking(tracking_uri)
     _check_rungs(spec)

@@ -150,9 +150,8 @@ def report_study(ledger: Ledger, study: str, home: Home, formats: tuple[str, ...
     Raises:
         SpecError: there is no such study.
     """
-    from study.report import (
-        write_report,
-    )  # its figures need a second of imports that a refusal can do without
+    # The figures need a second of imports, which a refusal can do without.
+    from study.report import write_report
     from study.snapshot import take_snapshot
 
     folder = home.report_dir(study)

@@ -151,14 +151,14 @@ class Ledger:
         with self._reading() as connection:
             return activity.listed(connection, studies.find(connection, study))
 
-    def start_attempt(self, study: str, key: str, *, worker: str) -> int:
+    def start_attempt(self, study: str, key: str) -> int:
         """Note that a trial starts; the number of the attempt, 1 for the first.
 
         Raises:
             LedgerError: the trial has ended already.
         """
         with self._writing() as connection:
-            return trials.start(connection, studies.find(connection, study), key, worker, self._clock())
+            return trials.start(connection, studies.find(connection, study), key, self._clock())
 
     def end_trial(self, study: str, key: str, ending: Ending) -> bool:
         """Keep a trial's ending, once; False where the same one is there.

@@ -100,7 +100,6 @@ attempt = Table(
     _serial(),
     _belongs_to("trial"),
     Column("number", Integer, nullable=False),
-    Column("worker", String(250), nullable=False),
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
     UniqueConstraint("trial_id", "number"),

@@ -72,7 +72,7 @@ def number(connection: Connection, study_id: int, key: str) -> int:
     return int(_row(connection, study_id, key).id)
 
 
-def start(connection: Connection, study_id: int, key: str, worker: str, now: float) -> int:
+def start(connection: Connection, study_id: int, key: str, now: float) -> int:
     """Open the next attempt, 1 for the first, and close one that was left open.
 
     Raises:
@@ -84,9 +84,7 @@ def start(connection: Connection, study_id: int, key: str, worker: str, now: flo
     close_attempts(connection, [row.id], now)
     attempt = int(row.attempts) + 1
     connection.execute(update(schema.trial).where(_T.id == row.id).values(attempts=attempt))
-    connection.execute(
-        insert(schema.attempt).values(trial_id=row.id, number=attempt, worker=worker, started_at=now)
-    )
+    connection.execute(insert(schema.attempt).values(trial_id=row.id, number=attempt, started_at=now))
     return attempt
 
 

@@ -260,13 +260,13 @@ MISTAKES = {
     **{
         f"unknown study for {command}": Mistake(
             arguments=(command, "gone", "--home", "home"),
-            expected=r"Unknown study 'gone': .* holds no study yet.*",
+            expected=r"No study was ever launched in the home '.*home': name another with --home DIR, .*",
         )
         for command in ("status", "report", "compare", "resume", "stop")
     },
     "report of no study": Mistake(
         arguments=("report", "--home", "home"),
-        expected=r"There is no study in .* yet: start one with trialwright launch .*",
+        expected=r"No study was ever launched in the home '.*home': .* trialwright launch STUDY\.yaml\.",
     ),
     "command": Mistake(
         arguments=("lunch",), expected=r"No such command 'lunch'\. Did you mean 'launch'\? .* --help shows .*"
@@ -393,3 +393,8 @@ def test_a_study_of_the_same_name_that_changed_is_refused(tmp_path):
     assert re.search(
         r"Study 'tiny' was started with another spec \(digest 000000000000, now \w+\).*: undo", ended.err
     )
+
+
+@pytest.mark.parametrize("command", ["status", "report", "compare", "resume", "stop"])
+def test_a_mistyped_home_is_not_made(refusals, command):
+    assert refusals[f"unknown study for {command}"].result().files == frozenset()

@@ -66,7 +66,7 @@ def begin(ledger: Ledger, trials: Sequence[PlannedTrial]) -> None:
 
 def run_trial(ledger: Ledger, key: str, ending: Ending | None, *, steps: Sequence[int] = (0, 20, 40)) -> None:
     """Start a trial, measure it, and end it unless it is to stay open."""
-    ledger.start_attempt(STUDY, key, worker="pack-0")
+    ledger.start_attempt(STUDY, key)
     for step in steps:
         ledger.record_measurement(STUDY, measured(key, step))
     if ending is not None:

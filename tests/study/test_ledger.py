@@ -235,15 +235,15 @@ def test_a_parameter_that_is_no_plain_value_is_refused(study: Ledger, value: obj
 
 
 def test_attempts_are_counted_and_a_trial_runs_between_start_and_end(study: Ledger):
-    assert study.start_attempt(STUDY, TRIAL, worker="pack-0") == 1
+    assert study.start_attempt(STUDY, TRIAL) == 1
     assert study.running_trials(STUDY) == [TRIAL]
-    assert study.start_attempt(STUDY, TRIAL, worker="pack-1") == 2
+    assert study.start_attempt(STUDY, TRIAL) == 2
     assert study.running_trials(STUDY) == [TRIAL]
     assert study.trial(STUDY, TRIAL).attempts == 2
     study.end_trial(STUDY, TRIAL, finished())
     assert study.running_trials(STUDY) == []
     with pytest.raises(LedgerError, match=r"has ended \(finished\) and cannot be started: reopen it first"):
-        study.start_attempt(STUDY, TRIAL, worker="pack-0")
+        study.start_attempt(STUDY, TRIAL)
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
@@ -391,7 +391,7 @@ def test_a_second_driver_is_told_who_holds_the_study(study: Ledger, clock: Clock
 
 
 def test_a_driver_without_a_sign_of_life_gives_way(study: Ledger, clock: Clock):
-    study.start_attempt(STUDY, TRIAL, worker="pack-0")
+    study.start_attempt(STUDY, TRIAL)
     clock.now += 59
     study.heartbeat(STUDY, OWNER)
     clock.now += 59
@@ -410,7 +410,7 @@ def test_a_dead_driver_gives_way_at_once(url: str, study: Ledger, clock: Clock):
         "import os; from study.ledger import Ledger; from tests.study.samples import STUDY\n"
         f"ledger = Ledger.open({url!r}, clock=lambda: {clock.now})\n"
         "ledger.claim_study(STUDY, 'other')\n"
-        f"ledger.start_attempt(STUDY, {TRIAL!r}, worker='w')\n"
+        f"ledger.start_attempt(STUDY, {TRIAL!r})\n"
         "os._exit(1)\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 1

@@ -214,7 +214,7 @@ def test_a_resumed_trial_runs_again_and_ends(home: Home):
     home.ship()
     assert {run.info.status for run in home.runs()} == {"KILLED"}
     home.ledger.set_study_state(STUDY, StudyState.RUNNING)
-    home.ledger.start_attempt(STUDY, TRIAL, worker="pack-0")
+    home.ledger.start_attempt(STUDY, TRIAL)
     home.ship()
     resumed = home.run(f"trial:{TRIAL}")
     assert (resumed.info.status, resumed.data.tags["attempt"]) == ("RUNNING", "2")
@@ -228,7 +228,7 @@ def test_a_resumed_trial_runs_again_and_ends(home: Home):
 
 def test_many_metrics_go_in_batches_and_odd_names_are_tamed(home: Home):
     loads = {f"expert_load_frac.{i:02d}": i / 100 for i in range(60)} | {"ratio[%]": 1.0}
-    home.ledger.start_attempt(STUDY, TRIAL, worker="pack-0")
+    home.ledger.start_attempt(STUDY, TRIAL)
     for step in range(50):
         one = Measurement(trial=TRIAL, step=step, metrics=loads, recorded_at=1.7e9 + step)
         home.ledger.record_measurement(STUDY, one)

@@ -26,7 +26,7 @@ def ledger(tmp_path: Path) -> Ledger:
     begin(opened, plan())
     run_trial(opened, planned("sgd", 0).key, finished())
     run_trial(opened, planned("sgd", 1).key, ended(Outcome.DIVERGED, init_value=0.7), steps=[0])
-    opened.start_attempt(STUDY, planned("sgd", 2).key, worker="pack-0")
+    opened.start_attempt(STUDY, planned("sgd", 2).key)
     opened.record_measurement(STUDY, measured(planned("sgd", 2).key, 20, train_loss_nats=0.6, device_s=1.5))
     return opened
 

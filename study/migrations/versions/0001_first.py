@@ -131,7 +131,6 @@ def _create_trials() -> None:
         sa.Column("id", SERIAL, nullable=False),
         sa.Column("trial_id", SERIAL, nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("worker", sa.String(length=250), nullable=False),
         sa.Column("started_at", sa.Double(), nullable=False),
         sa.Column("ended_at", sa.Double(), nullable=True),
         sa.ForeignKeyConstraint(["trial_id"], ["trial.id"], name="fk_attempt_trial_id", ondelete="CASCADE"),
