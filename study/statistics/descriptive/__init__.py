@@ -1,0 +1,1 @@
+"""What is shown beside the verdicts and never decides one."""
