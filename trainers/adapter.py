@@ -15,6 +15,7 @@ from trainers.objective import Evaluation, evaluate
 from trainers.optimizers import MoeLoraOptimizer, build_optimizer
 from trainers.tasks import Example
 from trainers.workbench import Workbench
+from trainers.workload import Variant
 
 
 class AttachedAdapter:
@@ -92,7 +93,12 @@ class AttachedAdapter:
 
 
 def attach_adapter(
-    workbench: Workbench, *, family: str, params: Mapping[str, float | int | str], seed: int
+    workbench: Workbench,
+    *,
+    family: str,
+    params: Mapping[str, float | int | str],
+    seed: int,
+    variant: Variant | None = None,
 ) -> AttachedAdapter:
     """Give the base a fresh adapter and an optimizer of a family.
 
@@ -101,12 +107,14 @@ def attach_adapter(
         family: one of the families of `search_spaces`.
         params: the configuration: lr, router_lr, num_experts, top_k, rank, and the family's own.
         seed: the trial's seed; initial weights derive from it and the modules' names alone.
+        variant: what differs from the family and from the workload's own settings.
 
     Raises:
         SpecError: no module of the base matches the adapter's target modules.
     """
     traits = find_family(family)
     adapter, training = workbench.workload.adapter, workbench.workload.training
+    fixed: dict[str, Any] = {} if variant is None else variant.settings
     is_encoder = workbench.foundation.kind == "encoder"
     config = MoeLoraConfig(
         task_type=TaskType.SEQ_CLS if is_encoder else TaskType.CAUSAL_LM,
@@ -116,8 +124,8 @@ def attach_adapter(
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,
         target_modules=list(adapter.target_modules),
-        gate_exponent=traits.gate_exponent,
-        input_gradient=adapter.input_gradient,
+        gate_exponent=fixed.get("gate_exponent", traits.gate_exponent),
+        input_gradient=fixed.get("input_gradient", adapter.input_gradient),
         load_balance_weight=adapter.load_balance_weight,
         modules_to_save=list(workbench.foundation.head_modules) or None,
     )
@@ -135,9 +143,9 @@ def attach_adapter(
         head_lr=training.head_lr if is_encoder else None,
         betas=training.betas,
         eps=training.eps,
-        bias_correction=training.bias_correction,
+        bias_correction=fixed.get("bias_correction", training.bias_correction),
         weight_decay=training.weight_decay,
-        simultaneous=training.simultaneous,
+        simultaneous=fixed.get("simultaneous", training.simultaneous),
         router_max_norm=training.router_max_norm,
         expert_max_norm=training.expert_max_norm,
     )

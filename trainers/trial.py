@@ -20,10 +20,13 @@ import torch
 from search_spaces.errors import TrialFailedError
 from trainers.adapter import attach_adapter
 from trainers.checkpoint import Checkpoint, load_newest, save_checkpoint
+from trainers.perturbation_kinds import Perturbation
+from trainers.perturbations import perturbed_scores
 from trainers.reports import Report, TrialEnding
 from trainers.schedule import lr_multiplier
 from trainers.training_step import Interval, accumulate_gradients, apply_gradients
 from trainers.workbench import Workbench
+from trainers.workload import Variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ class TrialSetup:
 
     key: str
     family: str
+    """A family of `search_spaces`; a variant's is the one that it is of."""
     params: Mapping[str, float | int | str]
     """lr, router_lr, num_experts, top_k, rank, and the family's own."""
     seed: int
@@ -41,6 +45,10 @@ class TrialSetup:
     """The trial's own folder for checkpoints."""
     adapter_dir: Path | None
     """Where the finished adapter is saved in PEFT's format; None: not kept."""
+    variant: Variant | None = None
+    """What is fixed otherwise than in the family; None: nothing."""
+    perturbations: tuple[Perturbation, ...] = ()
+    """Under what the finished adapter is scored again."""
 
     def digest(self, workbench: Workbench) -> str:
         """SHA-256 over all that decides the measurements, so that no foreign checkpoint is continued."""
@@ -53,6 +61,10 @@ class TrialSetup:
             "base": workbench.foundation.digest,
             "data": workbench.data.digest,
         }
+        if self.variant is not None:
+            facts["variant"] = self.variant.settings
+        if self.perturbations:
+            facts["perturbations"] = [perturbation.name for perturbation in self.perturbations]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -69,7 +81,9 @@ class Trial:
         self._workbench = workbench
         self._training = workbench.workload.training
         self._digest = setup.digest(workbench)
-        self._adapter = attach_adapter(workbench, family=setup.family, params=setup.params, seed=setup.seed)
+        self._adapter = attach_adapter(
+            workbench, family=setup.family, params=setup.params, seed=setup.seed, variant=setup.variant
+        )
         self._step = 0
         self._interval = Interval()
         self._micro_batch = self._training.micro_batch or self._training.batch
@@ -194,13 +208,17 @@ class Trial:
             return self._ended("diverged", f"The report loss was {report.loss_nats}.", metrics)
         if self._setup.adapter_dir is not None:
             self._adapter.save(self._setup.adapter_dir)
+        accuracies = {"report_accuracy": report.accuracy, "select_accuracy": metrics["select_accuracy"]}
+        perturbed = perturbed_scores(
+            self._adapter, self._workbench, self._setup.perturbations, seed=self._setup.seed
+        )
         ending = TrialEnding(
             outcome="finished",
             reason="",
             value=report.loss_nats,
             select_value=metrics["select_loss_nats"],
             init_value=self.reports[0].metrics["init_loss_nats"],
-            metrics={"report_accuracy": report.accuracy, "select_accuracy": metrics["select_accuracy"]},
+            metrics=accuracies | perturbed,
         )
         return Report(step=self._step, metrics={**metrics, **self._costs()}, ending=ending)
 

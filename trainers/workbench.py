@@ -8,7 +8,7 @@ import torch
 
 from trainers.foundation import Foundation, check_target_modules, load_foundation
 from trainers.objective import Evaluation, evaluate
-from trainers.tasks import EncodedSplits, encode_splits, load_splits
+from trainers.tasks import EncodedSplits, Row, encode_splits, load_splits
 from trainers.workload import Workload
 
 HeldOut = Literal["select", "report"]
@@ -22,6 +22,8 @@ class Workbench:
     workload: Workload
     foundation: Foundation
     data: EncodedSplits
+    report_rows: tuple[Row, ...]
+    """The report split as text, for scores on text that was disturbed."""
     base_scores: dict[HeldOut, Evaluation] = field(default_factory=dict)
     """Scores of the bare base, filled when first asked for."""
 
@@ -65,4 +67,4 @@ def open_workbench(
         tokenizer_digest=foundation.tokenizer_digest,
         cache_dir=cache_dir,
     )
-    return Workbench(workload=workload, foundation=foundation, data=data)
+    return Workbench(workload=workload, foundation=foundation, data=data, report_rows=splits.report)

@@ -104,6 +104,29 @@ class Training(Section):
     gradient_checkpointing: bool = False
 
 
+class Variant(Section):
+    """A family with some of its settings fixed otherwise, compared under a name of its own."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    of: str
+    """The family whose rule, space and defaults it has."""
+    gate_exponent: float | None = Field(default=None, ge=0, le=1)
+    """Power of its gate that an expert's parameters see: 1 is plain, 0.5 as released, 0 the paper's exact rule."""
+    input_gradient: Literal["exact", "faithful"] | None = None
+    """What the layers below see, in place of `adapter.input_gradient`."""
+    simultaneous: bool | None = None
+    """In place of `training.simultaneous`; false, as released, preconditions AdamW's B with the new A."""
+    bias_correction: bool | None = None
+    """In place of `training.bias_correction`; false, as released, leaves Adam's moments uncorrected."""
+
+    @property
+    def settings(self) -> dict[str, float | str | bool]:
+        """What it fixes, by name."""
+        written = {name: getattr(self, name) for name in type(self).model_fields if name != "of"}
+        return {name: value for name, value in written.items() if value is not None}
+
+
 class Workload(Section):
     """Base, task, adapter and training of one study."""
 

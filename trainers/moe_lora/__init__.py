@@ -18,6 +18,7 @@ from trainers.moe_lora.model import MoeLoraModel, initialize
 from trainers.moe_lora.routing import (
     load_balancing_loss,
     moe_lora_layers,
+    replaced_gating,
     routing_statistics,
     set_dropout_seed,
     set_token_mask,
@@ -37,6 +38,7 @@ __all__ = [
     "initialize",
     "load_balancing_loss",
     "moe_lora_layers",
+    "replaced_gating",
     "routing_statistics",
     "set_dropout_seed",
     "set_token_mask",

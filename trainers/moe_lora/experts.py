@@ -23,6 +23,7 @@ base's dtype, the mask and the (T, E*R) projection are kept for the backward pas
 Dimensions: L lanes, T tokens, E experts, R rank, I input features, O output features, F = E * R.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -32,6 +33,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from trainers.moe_lora.gating import gate_gradient_to_logits, parameter_gates, top_k_gates
+
+Gating = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+"""From logits_LTE and top_k to gates_LTE and selected_LTE, as `top_k_gates`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,8 @@ class Mixing:
     """a: the experts' parameters see g**a."""
     exact: bool
     """Whether the input sees g (true) or g**a (false)."""
+    gating: Gating = top_k_gates
+    """Another one serves evaluation only: the gradients are those of `top_k_gates`."""
 
 
 class Weights(NamedTuple):
@@ -87,7 +93,7 @@ def mix(
     router_LEI, A_LERI, B_LEOR = weights
     dtype = torch.promote_types(torch.promote_types(x_LTI.dtype, router_LEI.dtype), torch.float32)
     logits_LTE = x_LTI.to(dtype) @ router_LEI.to(dtype).mT
-    gates_LTE, selected_LTE = top_k_gates(logits_LTE, mixing.top_k)
+    gates_LTE, selected_LTE = mixing.gating(logits_LTE, mixing.top_k)
     h_LTF = _kept(x_LTI, keep_LTI, A_LERI.dtype) @ A_LERI.flatten(1, 2).mT
     y_LTO = _weighted(h_LTF, gates_LTE, mixing.scale) @ _flat(B_LEOR)
     return y_LTO, logits_LTE, Routed(gates_LTE, selected_LTE, h_LTF)

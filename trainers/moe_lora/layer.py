@@ -16,8 +16,8 @@ from search_spaces.designs import derived_seed
 from search_spaces.errors import SpecError
 from trainers.moe_lora.config import MoeLoraConfig
 from trainers.moe_lora.dropout import keep_mask, keep_probability
-from trainers.moe_lora.experts import Mixing, mix_experts
-from trainers.moe_lora.gating import balance_loss
+from trainers.moe_lora.experts import Gating, Mixing, mix_experts
+from trainers.moe_lora.gating import balance_loss, top_k_gates
 from trainers.moe_lora.initial import fill_initial_weights
 from trainers.moe_lora.statistics import RoutingStatistics
 
@@ -43,10 +43,15 @@ class AdapterSettings:
     balanced: bool
     """Whether training records the load-balancing loss."""
 
-    def mixing(self, *, dropped: bool) -> Mixing:
+    def mixing(self, *, dropped: bool, gating: Gating) -> Mixing:
         """The settings of the mixture, with the dropout's factor when a mask is used."""
-        scale = self.scale / keep_probability(self.dropout) if dropped else self.scale
-        return Mixing(top_k=self.top_k, scale=scale, gate_exponent=self.gate_exponent, exact=self.exact)
+        return Mixing(
+            top_k=self.top_k,
+            scale=self.scale / keep_probability(self.dropout) if dropped else self.scale,
+            gate_exponent=self.gate_exponent,
+            exact=self.exact,
+            gating=gating,
+        )
 
 
 class MoeLoraLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
@@ -80,6 +85,7 @@ class MoeLoraLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # PEFT is 
         self.dropout_seed: int | None = None
         self.token_mask: Tensor | None = None
         self.routing: RoutingStatistics | None = None
+        self.gating: Gating = top_k_gates
         self.balance_losses: dict[str, Tensor] = {}
 
     def update_layer(self, adapter_name: str, config: MoeLoraConfig, *, inference_mode: bool = False) -> None:
@@ -139,7 +145,7 @@ class MoeLoraLayer(nn.Module, BaseTunerLayer):  # type: ignore[misc]  # PEFT is 
             self.moe_lora_router[adapter_name],
             self.moe_lora_A[adapter_name],
             self.moe_lora_B[adapter_name],
-            mixing=settings.mixing(dropped=keep_LTI is not None),
+            mixing=settings.mixing(dropped=keep_LTI is not None, gating=self.gating),
             keep_LTI=keep_LTI,
         )
         if self.routing is not None and self.routing.adapter == adapter_name:

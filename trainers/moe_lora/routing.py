@@ -1,14 +1,15 @@
-"""What is told to or read from all MoE-LoRA layers: statistics, padding masks, dropout seeds, balance.
+"""What is told to or read from all MoE-LoRA layers: statistics, gating, padding masks, dropout seeds, balance.
 
 Dimensions: B rows, T tokens, E experts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from trainers.moe_lora.experts import Gating
 from trainers.moe_lora.layer import MoeLoraLayer
 from trainers.moe_lora.statistics import RoutingStatistics
 
@@ -34,6 +35,25 @@ def routing_statistics(model: nn.Module, adapter: str = "default") -> Iterator[R
     finally:
         for layer, previous in zip(layers, before, strict=True):
             layer.routing = previous
+
+
+@contextmanager
+def replaced_gating(model: nn.Module, gating_of: Callable[[MoeLoraLayer], Gating]) -> Iterator[None]:
+    """Route tokens in another way inside the block, for evaluation: gradients would still be the usual ones.
+
+    Args:
+        model: a model with MoE-LoRA layers.
+        gating_of: gives each layer its gating, in place of `top_k_gates`.
+    """
+    layers = moe_lora_layers(model)
+    before = [layer.gating for layer in layers]
+    for layer in layers:
+        layer.gating = gating_of(layer)
+    try:
+        yield
+    finally:
+        for layer, previous in zip(layers, before, strict=True):
+            layer.gating = previous
 
 
 def set_token_mask(model: nn.Module, mask: Tensor | None) -> None:

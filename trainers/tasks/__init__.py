@@ -10,7 +10,7 @@ from pathlib import Path
 from search_spaces.errors import unknown
 from trainers.part_files import Report
 from trainers.tasks import bigbench, glue, own_rows, question_answering, reasoning, vader
-from trainers.tasks.encode import EncodedSplits, Example, encode_splits
+from trainers.tasks.encode import EncodedSplits, Example, encode_rows, encode_splits
 from trainers.tasks.rows import Row, TaskSource
 from trainers.tasks.splits import Splits, majority_frac, make_splits
 from trainers.workload import Task
@@ -24,6 +24,7 @@ __all__ = [
     "TaskSource",
     "check_task",
     "describe_tasks",
+    "encode_rows",
     "encode_splits",
     "find_task",
     "load_splits",

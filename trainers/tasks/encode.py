@@ -104,6 +104,22 @@ def encode_splits(
     )
 
 
+def encode_rows(rows: Sequence[Row], tokenizer: Any, *, kind: Kind, max_tokens: int) -> tuple[Example, ...]:
+    """Rows in tokens, as `encode_splits` makes them, without a cache.
+
+    Args:
+        rows: one or more.
+        tokenizer: a tokenizer of transformers.
+        kind: of the base.
+        max_tokens: longest prompt with its answer and end-of-sequence (an encoder's: special tokens).
+
+    Raises:
+        SpecError: answers too long for `max_tokens`.
+    """
+    examples, _ = _encode(rows, tokenizer, kind, max_tokens)
+    return tuple(examples)
+
+
 def _encode(rows: Sequence[Row], tokenizer: Any, kind: Kind, max_tokens: int) -> tuple[list[Example], int]:
     """Examples of the rows and how many prompts were cut."""
     prefix, suffix = _special_ids(tokenizer)
