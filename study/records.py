@@ -39,7 +39,8 @@ class PlannedTrial:
     """Name within the study, such as `sensitivity/rsgd/r02/p05`; also its folder."""
     phase: Phase
     slice: str
-    """Empty, `lr`, or the factor that a factor slice varies."""
+    """Empty, `lr`, the factor that a factor slice varies, the claim whose pairs these are, or, in the confirmation,
+    `default`, `lr_up` or `lr_down`."""
     family: str
     replicate: int
     point: int

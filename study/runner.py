@@ -20,9 +20,9 @@ from study.cluster import Packs, connected
 from study.coordinator import Coordinator, Progress
 from study.home import Home
 from study.interruption import Interruption, signals_to, watching
-from study.ledger import Ledger, StudyState
+from study.ledger import Ledger, StudyRecord, StudyState
 from study.plan import counted_plan
-from study.preflight import preflight
+from study.preflight import preflight, with_claims
 from study.protocol import check_equal_budgets
 from study.records import Outcome, Phase
 from study.spec import StudySpec
@@ -92,11 +92,19 @@ def launch(
         SpecError: something in the study or its surroundings is wrong; nothing was started.
         LedgerError: the record contradicts itself, or another driver took the study over.
     """
+    spec = with_claims(spec)
     ended = _ended_before(spec, home)
     if ended and not (retry_lost and ended is StudyState.FAILED):
         facts = None
     else:
-        facts = preflight(spec, home, tracking_uri=tracking_uri, address=address, say=view.say)
+        facts = preflight(
+            spec,
+            home,
+            tracking_uri=tracking_uri,
+            address=address,
+            say=view.say,
+            gives_results=any(stage.phase is not Phase.SEARCH for stage in stages(spec, last_phase)),
+        )
     with Ledger.open(home.ledger_url) as ledger:
         drive = _Drive(
             spec=spec,
@@ -114,6 +122,7 @@ def launch(
         owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         ledger.claim_study(spec.name, owner)
         try:
+            _keep_registration(ledger, record, facts["claims"])
             if record.plan is None:
                 ledger.save_plan(spec.name, counted_plan(spec))
             if retry_lost:
@@ -144,7 +153,17 @@ def _check_same_inputs(recorded: Mapping[str, Any], now: Mapping[str, Any], stud
             )
 
 
-def report_study(ledger: Ledger, study: str, home: Home, formats: tuple[str, ...] = ("html", "csv")) -> Path:
+def _keep_registration(ledger: Ledger, record: StudyRecord, registered: Mapping[str, Any] | None) -> None:
+    """Note when a study's claims were locked or amended since its last launch."""
+    if record.manifest.get("claims") != registered:
+        ledger.save_manifest(record.name, {**record.manifest, "claims": registered})
+        facts = {key: value for key, value in (registered or {}).items() if key != "written"}
+        ledger.record_event(record.name, "claims_registered", facts)
+
+
+def report_study(
+    ledger: Ledger, study: str, home: Home, formats: tuple[str, ...] = ("html", "csv", "json", "md")
+) -> Path:
     """Write the report of a study as it stands; the path of its page.
 
     Raises:
@@ -314,9 +333,11 @@ class _Drive:
         shutil.rmtree(self.home.ray_dir / name, ignore_errors=True)
 
     def _worker_constants(self, packs: Packs) -> dict[str, Any]:
-        name = self.spec.name
+        name, confirmation = self.spec.name, self.spec.phases.confirmation
         return {
             "workload": self.spec.workload.model_dump(mode="json"),
+            "variants": {name: variant.model_dump() for name, variant in self.spec.variants.items()},
+            "perturbations": [one.to_json() for one in confirmation.perturbations] if confirmation else [],
             "device": packs.device,
             "parts_dir": str(self.home.parts_dir),
             "cache_dir": str(self.home.cache_dir),

@@ -7,28 +7,29 @@ same spec.
 
 import hashlib
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from search_spaces import FAMILIES, ROLES, Space, dimension_to_json, family, fitting_dimension
+from search_spaces import FAMILIES, ROLES, Family, Param, Space, dimension_to_json, fitting_dimension
 from search_spaces.errors import SpecError, unknown
 from study.phases import Phases, Tier, default_grace_steps, fill_phases
+from study.spec_checks import ALL_FAMILIES, NAME, check_matched, check_phases, check_spaces, check_variants
 from study.spec_dimensions import DimensionField
 from study.spec_errors import SpecValueError, first_mistake, shown
 from study.spec_file import check_plain, read_mapping
-from trainers.workload import Adapter, Base, Section, Task, Training, Workload
+from study.spec_matched import Matched
+from trainers.workload import Adapter, Base, Section, Task, Training, Variant, Workload
 
 STUDY_TEMPLATE = Path(__file__).with_name("template.yaml").read_text(encoding="utf-8")
 """A commented study file to begin with."""
 
-ALL_FAMILIES = "all"
-"""Key of `spaces` whose overrides hold for every family that has the hyperparameter."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LATER = ("variants", "matched")
+_LATER_CONFIRMATION = ("default_seeds", "perturbed_seeds", "perturbations")
+"""Fields that count in a digest where they say something, so that studies without them keep theirs."""
 
 
 class Resources(Section):
@@ -68,8 +69,10 @@ class StudySpec(Section):
     task: Task
     adapter: Adapter = Adapter()
     training: Training
+    variants: dict[str, Variant] = Field(default_factory=dict)
+    """Families with settings fixed otherwise, by a name that `families` lists too."""
     families: tuple[str, ...] = Field(json_schema_extra={"minItems": 1})
-    """Optimizer families to compare."""
+    """Optimizer families and variants to compare."""
     spaces: dict[str, dict[str, DimensionField]] = Field(default_factory=dict)
     """Overrides of a family's own space, by family, or under `all` for every family that has it."""
     phases: Phases = Phases()
@@ -78,6 +81,8 @@ class StudySpec(Section):
     """Claims file whose verdicts the report gives."""
     tier: Tier | None = None
     """Sizes for what `phases` leaves out; without a tier, a phase that is absent is not run."""
+    matched: tuple[Matched, ...] = ()
+    """What the claims file lays out; written at launch, never by hand."""
 
     @model_validator(mode="before")
     @classmethod
@@ -87,7 +92,7 @@ class StudySpec(Section):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise ValueError(
                 f"is {shown(name)}, but a name is 1 to 64 letters, digits, '.', '-' or '_', the first a "
                 "letter or digit: rename it"
@@ -96,12 +101,13 @@ class StudySpec(Section):
 
     @field_validator("families")
     @classmethod
-    def _known_families(cls, families: tuple[str, ...]) -> tuple[str, ...]:
+    def _known_families(cls, families: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if not families:
             raise ValueError("is empty, but a study compares families: write at least one")
+        known = [*FAMILIES, *info.data.get("variants", {})]
         for name in families:
-            if name not in FAMILIES:
-                raise SpecValueError(unknown("family", name, FAMILIES))
+            if name not in known:
+                raise SpecValueError(unknown("family", name, known))
         repeated = sorted({name for name in families if families.count(name) > 1})
         if repeated:
             raise ValueError(f"holds {repeated[0]!r} twice: write each family once")
@@ -109,8 +115,10 @@ class StudySpec(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "StudySpec":
-        _check_spaces(self)
-        _check_phases(self)
+        check_variants(self)
+        check_spaces(self)
+        check_phases(self)
+        check_matched(self)
         return self
 
     @property
@@ -118,21 +126,46 @@ class StudySpec(Section):
         """What every trial shares."""
         return Workload(base=self.base, task=self.task, adapter=self.adapter, training=self.training)
 
+    def family(self, name: str) -> Family:
+        """One of the study's families; a variant is its family under its own name, with its own gate exponent."""
+        if name not in self.families:
+            raise unknown(f"family of study {self.name}", name, self.families)
+        variant = self.variants.get(name)
+        if variant is None:
+            return FAMILIES[name]
+        whole = FAMILIES[variant.of]
+        exponent = whole.gate_exponent if variant.gate_exponent is None else variant.gate_exponent
+        return replace(whole, name=name, gate_exponent=exponent, reductions=(), paper=False)
+
+    def summary(self, name: str) -> str:
+        """What a family of the study is, in a few words."""
+        variant = self.variants.get(name)
+        if variant is None:
+            return FAMILIES[name].summary
+        return f"{variant.of} with " + ", ".join(f"{key} {value}" for key, value in variant.settings.items())
+
     def space(self, family_name: str) -> Space:
-        """The space of one of the study's families, overrides applied."""
-        if family_name not in self.families:
-            raise unknown(f"family of study {self.name}", family_name, self.families)
-        own = family(family_name).space
+        """The space of one of the study's families: its own, overrides for all applied, then those by name.
+
+        A variant takes those of its family too, so that both are searched over the same space.
+        """
+        own = self.family(family_name).space
         shared = self.spaces.get(ALL_FAMILIES, {})
         overrides = {role: dimension for role, dimension in shared.items() if role in own.dimensions}
+        if family_name in self.variants:
+            overrides.update(self.spaces.get(self.variants[family_name].of, {}))
         overrides.update(self.spaces.get(family_name, {}))
         return own.override(
             {role: fitting_dimension(role, dimension) for role, dimension in overrides.items()}
         )
 
+    def defaults(self, family_name: str) -> dict[str, Param]:
+        """A family's default configuration, moved into its space in this study."""
+        return self.space(family_name).nearest(self.family(family_name).defaults)
+
     def canonical(self) -> dict[str, Any]:
         """The study as plain JSON data with every default and every space written out."""
-        written = self.model_dump(mode="json")
+        written = self.model_dump(mode="json", exclude=None if self.matched else {"matched"})
         written["spaces"] = {
             name: {role: dimension_to_json(d) for role, d in self.space(name).dimensions.items()}
             for name in self.families
@@ -143,11 +176,14 @@ class StudySpec(Section):
     def digest(self) -> str:
         """SHA-256, in hex, of all that decides which trials run and what they measure.
 
-        Resources and the place of the claims file are left out: a study may move to other hardware.
+        Resources and the place of the claims file are left out: a study may move to other hardware. Of the claims,
+        only the trials that they lay out count.
         """
         decisive = {
             key: value for key, value in self.canonical().items() if key not in {"resources", "claims"}
         }
+        _drop_empty(decisive, _LATER)
+        _drop_empty(decisive["phases"]["confirmation"] or {}, _LATER_CONFIRMATION)
         decisive["space_digests"] = {name: self.space(name).digest for name in self.families}
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -161,6 +197,8 @@ def load_spec(path: str | Path) -> StudySpec:
     """
     path = Path(path)
     written = read_mapping(path)
+    if "matched" in written:
+        raise SpecError(f"{path}: the key 'matched' is written at launch, from the claims file: remove it.")
     spec = parse_spec(_anchored(written, path.parent.absolute()), source=str(path))
     if spec.claims is not None and not Path(spec.claims).is_file():
         raise SpecError(
@@ -187,10 +225,20 @@ def parse_spec(written: Mapping[str, Any], source: str) -> StudySpec:
 def json_schema() -> dict[str, Any]:
     """JSON Schema of a study file, for editors."""
     schema = StudySpec.model_json_schema()
-    names = {"enum": sorted(FAMILIES)}
-    schema["properties"]["families"].update(items=names, uniqueItems=True)
-    schema["properties"]["spaces"]["propertyNames"] = {"enum": [ALL_FAMILIES, *sorted(FAMILIES)]}
-    schema["properties"]["spaces"]["additionalProperties"]["propertyNames"] = {"enum": list(ROLES)}
+    known, sections = sorted(FAMILIES), schema["properties"]
+    del sections["matched"], schema["$defs"]["Matched"]  # not for people
+    own_name = {"pattern": f"^{NAME.pattern}$", "not": {"enum": [ALL_FAMILIES, *known]}}
+    sections["variants"]["propertyNames"] = own_name
+    schema["$defs"]["Variant"]["properties"]["of"]["enum"] = known
+    sections["families"].update(items={"anyOf": [{"enum": known}, {"type": "string"}]}, uniqueItems=True)
+    sections["spaces"]["additionalProperties"]["propertyNames"] = {"enum": list(ROLES)}
+    schema["if"] = {"required": ["variants"], "properties": {"variants": {"minProperties": 1}}}
+    schema["else"] = {
+        "properties": {
+            "families": {"items": {"enum": known}},
+            "spaces": {"propertyNames": {"enum": [ALL_FAMILIES, *known]}},
+        }
+    }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -214,55 +262,10 @@ def _filled(written: Mapping[str, Any]) -> dict[str, Any]:
     return {**written, "phases": phases}
 
 
-def _check_spaces(spec: StudySpec) -> None:
-    for name, overrides in spec.spaces.items():
-        if name != ALL_FAMILIES and name not in spec.families:
-            error = unknown("family of this study", name, [ALL_FAMILIES, *spec.families])
-            raise ValueError(f"spaces.{name}: {error}")
-        owners = spec.families if name == ALL_FAMILIES else (name,)
-        for role, dimension in overrides.items():
-            known = {known: None for owner in owners for known in family(owner).space.dimensions}
-            if role not in known:
-                kind = (
-                    "hyperparameter of these families"
-                    if len(owners) > 1
-                    else f"hyperparameter of {owners[0]}"
-                )
-                raise ValueError(f"spaces.{name}: {unknown(kind, role, known)}")
-            try:
-                fitting_dimension(role, dimension)
-            except SpecError as error:
-                raise ValueError(f"spaces.{name}.{role}: {error}") from None
-    for name in spec.families:
-        try:
-            spec.space(name)
-        except SpecError as error:
-            blamed = name if name in spec.spaces else ALL_FAMILIES
-            raise ValueError(f"spaces.{blamed}: {error}") from None
-
-
-def _check_phases(spec: StudySpec) -> None:
-    phases, steps = spec.phases, spec.training.steps
-    if not (phases.search or phases.sensitivity or phases.confirmation):
-        raise ValueError("phases is empty, but a study needs one: write `tier: standard` or a phase")
-    if phases.search:
-        grace = phases.search.grace_steps
-        if grace > steps:
-            raise ValueError(
-                f"phases.search.grace_steps is {grace}, above training.steps = {steps}: lower it"
-            )
-        if grace < spec.training.warmup * steps:
-            raise ValueError(
-                f"phases.search.grace_steps is {grace}, but no trial may be stopped during the warm-up of "
-                f"{spec.training.warmup * steps:g} steps: raise it"
-            )
-    lr_slice = phases.sensitivity.lr_slice if phases.sensitivity else None
-    odd = set(lr_slice.window) ^ set(spec.families) if lr_slice and isinstance(lr_slice.window, dict) else ()
-    if odd:
-        raise ValueError(
-            f"phases.sensitivity.lr_slice.window and families differ by {min(odd)!r}: "
-            "declare one window for each family"
-        )
+def _drop_empty(section: dict[str, Any], fields: Iterable[str]) -> None:
+    for field in fields:
+        if not section.get(field):
+            section.pop(field, None)
 
 
 def _anchored(written: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -105,8 +105,13 @@ def _unknown_key(location: tuple[str | int, ...], model: type[BaseModel]) -> str
 
 
 def _fields_at(section: Iterable[str | int], model: type[BaseModel]) -> Iterable[str]:
-    for part in section:
-        inner = _model_in(model.model_fields[str(part)].annotation)
+    parts = iter(section)
+    for part in parts:
+        annotation = model.model_fields[str(part)].annotation
+        if get_origin(annotation) in {dict, tuple}:  # the next part is a name or a number
+            annotation = get_args(annotation)[1 if get_origin(annotation) is dict else 0]
+            next(parts, None)
+        inner = _model_in(annotation)
         if inner is None:
             return []
         model = inner

@@ -57,13 +57,20 @@ _CoreLoader.add_constructor("tag:yaml.org,2002:int", _int)
 _CoreLoader.add_constructor("tag:yaml.org,2002:float", _float)
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(
+    path: Path, *, kind: str = "study file", template: str = "trialwright init"
+) -> dict[str, Any]:
     """The mapping that a YAML file holds.
+
+    Args:
+        path: the file.
+        kind: what to call it in messages.
+        template: the command that writes one to begin with.
 
     Raises:
         SpecError: the file is missing, unreadable, no YAML, or no mapping.
     """
-    text = _read_text(path)
+    text = _read_text(path, kind, template)
     try:
         data = yaml.load(text, Loader=_CoreLoader)  # noqa: S506 -- _CoreLoader is a SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -73,22 +80,20 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SpecError(f"{path} is no valid YAML: {_one_line(error)}; correct it.") from None
     if not isinstance(data, dict):
-        kind = "is empty" if data is None else "is no mapping of keys to values"
-        raise SpecError(f"{path} {kind}: `trialwright init FILE` writes a study file to begin with.")
+        mistake = "is empty" if data is None else "is no mapping of keys to values"
+        raise SpecError(f"{path} {mistake}: `{template} FILE` writes a {kind} to begin with.")
     return data
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, kind: str, template: str) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise SpecError(
-                f"{path} is larger than {_MAX_BYTES:,} bytes, too large for a study file: check the name."
+                f"{path} is larger than {_MAX_BYTES:,} bytes, too large for a {kind}: check the name."
             )
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SpecError(
-            f"{path} does not exist: check the name, or write one by `trialwright init`."
-        ) from None
+        raise SpecError(f"{path} does not exist: check the name, or write one by `{template}`.") from None
     except UnicodeDecodeError:
         raise SpecError(f"{path} is no UTF-8 text: check the name, or save it as UTF-8.") from None
     except OSError as error:

@@ -1,6 +1,6 @@
 """The ledger's records as tables: what `analyze` reads, `report` shows and CSV and Parquet keep."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +14,8 @@ _TAIL = ("value", "select_value", "init_value", "outcome", "steps", "device_seco
 _EXTRA = ("trial", "attempts", "reason", "report_accuracy", "select_accuracy")
 _NUMBERS = ("value", "select_value", "init_value", "device_seconds", "report_accuracy", "select_accuracy")
 _CURVES = ("trial", "step", "select_loss_nats", "train_loss_nats", "select_accuracy")
+PERTURBED = "perturbed."
+"""How the names of scores under perturbations begin."""
 _RUNGS = ("family", "trial", "rung", "value", "cutoff", "num_recorded", "action")
 
 
@@ -22,9 +24,10 @@ def trial_table(ledger: Ledger, study: str) -> pd.DataFrame:
 
     Columns: `phase`, `slice`, `workload`, `family`, `replicate`, `point`, `seed`, `param.<name>`…, `value`
     (report loss in nats), `select_value`, `init_value`, `outcome`, `steps`, `device_seconds`, and `trial`,
-    `attempts`, `reason`, `report_accuracy`, `select_accuracy`. What is absent is NaN in a column of numbers
-    and empty text elsewhere. A trial that has not ended has an empty `outcome`, and the `steps` and
-    `device_seconds` of its last measurement.
+    `attempts`, `reason`, `report_accuracy`, `select_accuracy`; last, where adapters were scored again while disturbed,
+    `perturbed.<name>.loss` and `perturbed.<name>.accuracy`. What is absent is NaN in a column of numbers and empty
+    text elsewhere. A trial that has not ended has an empty `outcome`, and the `steps` and `device_seconds` of its last
+    measurement.
 
     Raises:
         SpecError: there is no such study.
@@ -33,11 +36,12 @@ def trial_table(ledger: Ledger, study: str) -> pd.DataFrame:
     trials = ledger.trials(study)
     last = {one.trial: one for one in ledger.measurements(study)}
     names = list(dict.fromkeys(name for trial in trials for name in trial.planned.params))
-    columns = [*_HEAD, *(f"param.{name}" for name in names), *_TAIL, *_EXTRA]
+    perturbed = _perturbed_columns(trials)
+    columns = [*_HEAD, *(f"param.{name}" for name in names), *_TAIL, *_EXTRA, *perturbed]
     workload = _workload(record)
     rows = [_row(trial, workload, last.get(trial.planned.key)) for trial in trials]
     table = pd.DataFrame(rows, columns=pd.Index(columns))
-    return table.astype(dict.fromkeys(_NUMBERS, "float64"))
+    return table.astype(dict.fromkeys((*_NUMBERS, *perturbed), "float64"))
 
 
 def curves(ledger: Ledger, study: str) -> pd.DataFrame:
@@ -58,6 +62,13 @@ def rung_table(ledger: Ledger, study: str) -> pd.DataFrame:
     """One row a decision of ASHA, oldest first; a `cutoff` is NaN where there was nothing to compare with."""
     rows = [asdict(rung) for rung in ledger.rungs(study)]
     return pd.DataFrame(rows, columns=pd.Index(_RUNGS)).astype({"value": "float64", "cutoff": "float64"})
+
+
+def _perturbed_columns(trials: Sequence[TrialRecord]) -> list[str]:
+    """Names of the scores under perturbations that some trial has, in the order of their first appearance."""
+    endings = (trial.ending for trial in trials if trial.ending is not None)
+    names = dict.fromkeys(name for ending in endings for name in ending.metrics or {})
+    return [name for name in names if name.startswith(PERTURBED)]
 
 
 def _workload(study: StudyRecord) -> str:
@@ -82,5 +93,6 @@ def _row(trial: TrialRecord, workload: str, last: Measurement | None) -> dict[st
     scores = ending.metrics or {}
     row |= {name: getattr(ending, name) for name in ("value", "select_value", "init_value")}
     row |= {name: scores.get(name) for name in ("report_accuracy", "select_accuracy")}
+    row |= {name: score for name, score in scores.items() if name.startswith(PERTURBED)}
     row |= {"outcome": ending.outcome.value, "reason": ending.reason, "steps": ending.steps}
     return row | {"device_seconds": ending.device_seconds}

@@ -23,8 +23,9 @@ class TrialWorker(tune.Trainable):
         """Load the base, unless this process has it, and take up the trial.
 
         Args:
-            config: `trial` (key, family, params, seed, steps), `workload`, `device`, and the folders `parts_dir`,
-                `cache_dir`, `checkpoints_dir` and `adapters_dir`.
+            config: `trial` (key, family, params, seed, steps, keep_adapter), `workload`, `variants` by name,
+                `perturbations` of the adapters that are kept, `device`, and the folders `parts_dir`, `cache_dir`,
+                `checkpoints_dir` and `adapters_dir`.
         """
         self._trial: Trial | None = None
         self._num_sent = 0
@@ -55,19 +56,27 @@ class TrialWorker(tune.Trainable):
         self._leave()
 
     def _begin(self, config: dict[str, Any]) -> None:
+        from trainers.perturbation_kinds import perturbation_from_json
         from trainers.trial import Trial, TrialSetup
+        from trainers.workload import Variant
 
         self._leave()
         planned = config["trial"]
         keeps_adapter = planned["keep_adapter"]
+        written = config["variants"].get(planned["family"])
+        variant = None if written is None else Variant.model_validate(written)
         setup = TrialSetup(
             key=planned["key"],
-            family=planned["family"],
+            family=planned["family"] if variant is None else variant.of,
             params=planned["params"],
             seed=planned["seed"],
             steps=planned["steps"],
             checkpoint_dir=Path(config["checkpoints_dir"]) / planned["key"],
             adapter_dir=Path(config["adapters_dir"]) / planned["key"] if keeps_adapter else None,
+            variant=variant,
+            perturbations=tuple(
+                perturbation_from_json(one) for one in config["perturbations"] if keeps_adapter
+            ),
         )
         self._trial = Trial(setup, _workbench(config))
         self._num_sent = 0

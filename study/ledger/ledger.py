@@ -108,6 +108,11 @@ class Ledger:
         with self._writing() as connection:
             studies.set_fields(connection, name, plan=dict(plan))
 
+    def save_manifest(self, name: str, manifest: Mapping[str, Any]) -> None:
+        """Keep what a study runs on, in place of what was kept before."""
+        with self._writing() as connection:
+            studies.set_fields(connection, name, manifest=dict(manifest))
+
     def record_event(self, study: str, kind: str, detail: Mapping[str, Any]) -> None:
         """Append something that happened and is no measurement."""
         with self._writing() as connection:

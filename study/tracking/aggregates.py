@@ -62,10 +62,12 @@ def _counts(records: Sequence[TrialRecord]) -> dict[str, float]:
 
 
 def _endings(records: Iterable[TrialRecord], *, phase: Phase | None) -> list[Ending]:
+    """All endings, or those of a phase proper: a slice beside it holds other configurations."""
     return [
         record.ending
         for record in records
-        if record.ending is not None and phase in {None, record.planned.phase}
+        if record.ending is not None
+        and (phase is None or (record.planned.phase is phase and record.planned.slice == ""))
     ]
 
 

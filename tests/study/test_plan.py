@@ -5,7 +5,7 @@ import pytest
 from search_spaces.errors import SpecError
 from study.cluster import fit_packs
 from study.home import open_home
-from study.plan import plan_study, plan_text
+from study.plan import _num_perturbed, plan_study, plan_text, smallest_effects
 from study.spec import Resources, parse_spec
 from tests.trainers.test_trial import workload
 
@@ -79,9 +79,48 @@ def test_a_plan_without_measuring_loads_no_model(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("effect_sd", "num_units"), [(0.5, 34), (0.7, 19), (0.8, 15), (1.0, 10), (1.2, 8), (1.5, 6), (2.0, 5)]
+)
+def test_the_smallest_effect_is_that_of_the_usual_table(tmp_path, effect_sd, num_units):
+    """Paired t, two-sided 5 %, power 0.8: Cohen (1988), rounded up to whole pairs."""
+
+    def smallest(seeds: int) -> float:
+        written = tiny_spec(tmp_path).model_dump(mode="json")
+        phases = {"confirmation": {"seeds": seeds}}
+        return smallest_effects(parse_spec({**written, "phases": phases}, "x"))["confirmation"]["effect_sd"]
+
+    assert smallest(num_units) <= effect_sd < smallest(num_units - 1)
+
+
+def test_a_plan_says_what_each_phase_can_show(tmp_path):
+    written = tiny_spec(tmp_path).model_dump(mode="json")
+    phases = {"sensitivity": {"replicates": 10, "lr_slice": {}}, "confirmation": {"seeds": 2}}
+    plan = plan_study(
+        parse_spec({**written, "phases": phases}, "x"), open_home(tmp_path / "home"), say=str, measure=False
+    )
+    found = plan["smallest_effects"]
+    assert list(found) == ["sensitivity", "lr_slice", "confirmation"]
+    assert found["sensitivity"] == found["lr_slice"]
+    assert found["sensitivity"]["smallest_p"] == 2**-9
+    assert found["confirmation"] == {"unit": "seeds", "n": 2, "effect_sd": None, "smallest_p": 0.5}
+    text = plan_text(plan)
+    assert "  lr_slice       1.00  (10 replicates)" in text
+    assert "  confirmation   none  (2 seeds; the least p is 0.5, so no test can reject)" in text
+
+
+def test_scores_of_disturbed_adapters_are_part_of_the_cost(tmp_path):
+    written = tiny_spec(tmp_path).model_dump(mode="json")
+    disturbed = {"seeds": 3, "perturbations": ["expert_dropped", {"weights_bits": 4}]}
+    plain, more = (
+        parse_spec({**written, "phases": {"confirmation": one}}, "x") for one in ({"seeds": 3}, disturbed)
+    )
+    assert (_num_perturbed(plain), _num_perturbed(more)) == (0, 3)  # two experts, and the weights
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"claims": "claims.yaml"}, "claims is set, but this version gives no verdicts yet"),
+        ({"claims": "/nowhere/claims.yaml"}, "/nowhere/claims.yaml does not exist: check the name"),
         ({"resources": {"lanes": 4}}, "resources.lanes is 4, but this version trains one trial in a pack"),
         ({"resources": {"cpus_per_pack": 4096}}, "A pack needs 4096 CPUs"),
     ],

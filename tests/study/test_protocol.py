@@ -259,6 +259,48 @@ def test_the_confirmation_goes_seed_by_seed():
     assert all(trial.params == best[trial.family] for trial in trials)
 
 
+def test_defaults_and_neighbours_are_confirmed_on_the_first_seeds():
+    phases = {
+        "search": {"trials": 2},
+        "confirmation": {"seeds": 4, "default_seeds": 3, "perturbed_seeds": 2},
+    }
+    spec = make_spec(families=["sgd", "adamw"], phases=phases)
+    best = {name: {**params, "lr": 0.01, "rank": 8} for name, params in default_params(spec).items()}
+    trials = confirmation_trials(spec, best)
+    assert [t.slice for t in trials].count("") == 8
+    by_slice = {name: [t for t in trials if t.slice == name] for name in ("default", "lr_up", "lr_down")}
+    assert {name: len(found) for name, found in by_slice.items()} == {"default": 6, "lr_up": 4, "lr_down": 4}
+    seeds = [t.seed for t in trials if t.slice == "" and t.family == "sgd"]
+    for slice_name, found in by_slice.items():
+        for trial in found:
+            assert trial.key == f"confirmation/{trial.family}/{slice_name}/r{trial.replicate:02d}"
+            assert trial.seed == seeds[trial.replicate]
+    assert all(dict(t.params) == default_params(spec)[t.family] for t in by_slice["default"])
+    for name, factor in (("lr_up", math.sqrt(10)), ("lr_down", 1 / math.sqrt(10))):
+        assert [t.params["lr"] for t in by_slice[name]] == pytest.approx([0.01 * factor] * 4)
+        assert all({**t.params, "lr": 0} == {**best[t.family], "lr": 0} for t in by_slice[name])
+    assert trial_counts(spec)[Phase.CONFIRMATION] == {"sgd": 11, "adamw": 11}
+    check_equal_budgets(spec, all_trials(spec, best))
+
+
+def test_a_family_that_was_not_tuned_is_confirmed_at_its_defaults_alone():
+    phases = {"search": {"trials": 2}, "confirmation": {"seeds": 4, "default_seeds": 3, "perturbed_seeds": 2}}
+    spec = make_spec(families=["sgd", "adamw"], phases=phases)
+    best = {"adamw": default_params(spec)["adamw"]}
+    trials = all_trials(spec, best)
+    assert {t.slice for t in trials if t.family == "sgd" and t.phase is Phase.CONFIRMATION} == {"default"}
+    check_equal_budgets(spec, trials)
+    with pytest.raises(LedgerError, match="Family sgd has 2 confirmation trials in slice default"):
+        check_equal_budgets(spec, [t for t in trials if t.key != "confirmation/sgd/default/r02"])
+
+
+def test_without_a_search_the_defaults_are_confirmed_once():
+    phases = {"confirmation": {"seeds": 4, "default_seeds": 3}}
+    spec = make_spec(families=["sgd", "adamw"], phases=phases)
+    assert {t.slice for t in confirmation_trials(spec, default_params(spec))} == {""}
+    assert trial_counts(spec)[Phase.CONFIRMATION] == {"sgd": 4, "adamw": 4}
+
+
 def finished(trial: PlannedTrial, value: float | None, **changes: Any) -> TrialRecord:
     facts = {"outcome": Outcome.FINISHED, "steps": trial.steps, "select_value": value, **changes}
     return TrialRecord(planned=trial, attempts=1, ending=Ending(**facts))

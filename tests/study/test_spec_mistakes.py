@@ -88,6 +88,11 @@ PHASE_MISTAKES = [
     ("confirmation: {seeds: 1}", "phases.confirmation.seeds is 1, but must be greater than or equal to 2: raise it."),
     ("confirmation: {seeds: 30, looks: [20, 10, 30]}", "phases.confirmation.looks is [20, 10, 30], but looks ascend from 2 or more and end at seeds = 30: write [10, 20, 30]."),
     ("confirmation: {seeds: 30, looks: [10, 20]}", "phases.confirmation.looks is [10, 20], but"),
+    ("confirmation: {default_seeds: -1}", "phases.confirmation.default_seeds is -1, but must be greater than or equal to 0"),
+    ("confirmation: {perturbations: expert_dropped}", "phases.confirmation.perturbations is 'expert_dropped', but must be a list: correct it."),
+    ("confirmation: {perturbations: [expert_droped]}", "phases.confirmation.perturbations.0: Unknown perturbation 'expert_droped', did you mean 'expert_dropped'?"),
+    ("confirmation: {perturbations: [{words_dropped: 2}]}", "phases.confirmation.perturbations.0: words_dropped is 2, but its probability of each input word is a number from 0 to 1: correct it."),
+    ("confirmation: {perturbations: [top_k_plus_1, top_k_plus_1]}", "phases.confirmation.perturbations holds top_k_plus_1 twice: write it once."),
     ("serach: {}", "unknown key 'serach' in phases, did you mean 'search'?"),
 ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The tables that the statistics and the report read."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -65,6 +66,19 @@ def test_the_trial_table_is_as_documented(ledger: Ledger):
     assert list(table["steps"]) == [40, 10, 20, 0, 0, 0]
     assert list(table["device_seconds"]) == [2.5, 0.0, 1.5, 0.0, 0.0, 0.0]
     assert table["seed"].dtype == "int64"
+
+
+def test_scores_of_disturbed_adapters_have_columns_of_their_own(ledger: Ledger):
+    scores = {"perturbed.expert_dropped.loss": 0.5, "perturbed.expert_dropped.accuracy": 0.7}
+    ending = finished()
+    run_trial(ledger, planned("rsgd", 0).key, replace(ending, metrics={**(ending.metrics or {}), **scores}))
+    table = trial_table(ledger, STUDY)
+    assert list(table.columns) == [*DOCUMENTED, *scores]
+    assert table[list(scores)].dtypes.unique().tolist() == ["float64"]
+    row = table[table["trial"] == planned("rsgd", 0).key].iloc[0]
+    assert {name: row[name] for name in scores} == scores
+    assert row["report_accuracy"] == 0.8
+    assert table[list(scores)].isna().sum().tolist() == [5, 5]
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

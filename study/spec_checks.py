@@ -1,0 +1,113 @@
+"""What must hold between the sections of a study file; each check raises the first thing that is wrong."""
+
+import re
+from typing import TYPE_CHECKING
+
+from search_spaces import FAMILIES, fitting_dimension
+from search_spaces.errors import SpecError, unknown
+
+if TYPE_CHECKING:
+    from study.spec import StudySpec
+
+ALL_FAMILIES = "all"
+"""Key of `spaces` whose overrides hold for every family that has the hyperparameter."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a study or a variant may be called, since folders are."""
+
+
+def check_variants(spec: "StudySpec") -> None:
+    """Refuse a variant whose name or family will not do, or that says nothing.
+
+    Raises:
+        ValueError: the first mistake.
+    """
+    for name, variant in spec.variants.items():
+        if name in FAMILIES or name == ALL_FAMILIES or not NAME.fullmatch(name):
+            raise ValueError(
+                f"variants holds {name!r}, but a variant has a name of its own, of 1 to 64 letters, digits, '.', '-' "
+                "or '_', that is no family's: rename it"
+            )
+        if variant.of not in FAMILIES:
+            raise ValueError(f"variants.{name}.of: {unknown('family', variant.of, FAMILIES)}")
+        if not variant.settings:
+            known = ", ".join(sorted(set(type(variant).model_fields) - {"of"}))
+            raise ValueError(
+                f"variants.{name} fixes nothing, but must differ from {variant.of}: write one of {known}"
+            )
+        if name not in spec.families:
+            raise ValueError(f"variants.{name} is not compared: add {name} to families, or remove it")
+
+
+def check_spaces(spec: "StudySpec") -> None:
+    """Refuse overrides of spaces that no family has, or that leave a space empty.
+
+    Raises:
+        ValueError: the first mistake.
+    """
+    for name, overrides in spec.spaces.items():
+        if name != ALL_FAMILIES and name not in spec.families:
+            error = unknown("family of this study", name, [ALL_FAMILIES, *spec.families])
+            raise ValueError(f"spaces.{name}: {error}")
+        owners = spec.families if name == ALL_FAMILIES else (name,)
+        for role, dimension in overrides.items():
+            known = {known: None for owner in owners for known in spec.family(owner).space.dimensions}
+            if role not in known:
+                kind = (
+                    "hyperparameter of these families"
+                    if len(owners) > 1
+                    else f"hyperparameter of {owners[0]}"
+                )
+                raise ValueError(f"spaces.{name}: {unknown(kind, role, known)}")
+            try:
+                fitting_dimension(role, dimension)
+            except SpecError as error:
+                raise ValueError(f"spaces.{name}.{role}: {error}") from None
+    for name in spec.families:
+        try:
+            spec.space(name)
+        except SpecError as error:
+            blamed = name if name in spec.spaces else ALL_FAMILIES
+            raise ValueError(f"spaces.{blamed}: {error}") from None
+
+
+def check_phases(spec: "StudySpec") -> None:
+    """Refuse phases that the training, or the families, contradict.
+
+    Raises:
+        ValueError: the first mistake.
+    """
+    phases, steps = spec.phases, spec.training.steps
+    if not (phases.search or phases.sensitivity or phases.confirmation):
+        raise ValueError("phases is empty, but a study needs one: write `tier: standard` or a phase")
+    if phases.search:
+        grace = phases.search.grace_steps
+        if grace > steps:
+            raise ValueError(
+                f"phases.search.grace_steps is {grace}, above training.steps = {steps}: lower it"
+            )
+        if grace < spec.training.warmup * steps:
+            raise ValueError(
+                f"phases.search.grace_steps is {grace}, but no trial may be stopped during the warm-up of "
+                f"{spec.training.warmup * steps:g} steps: raise it"
+            )
+    lr_slice = phases.sensitivity.lr_slice if phases.sensitivity else None
+    odd = set(lr_slice.window) ^ set(spec.families) if lr_slice and isinstance(lr_slice.window, dict) else ()
+    if odd:
+        raise ValueError(
+            f"phases.sensitivity.lr_slice.window and families differ by {min(odd)!r}: "
+            "declare one window for each family"
+        )
+
+
+def check_matched(spec: "StudySpec") -> None:
+    """Refuse pairs of families that the study does not train.
+
+    Raises:
+        ValueError: the first mistake.
+    """
+    for matched in spec.matched:
+        for name in (matched.a, matched.b):
+            if name not in spec.families:
+                error = unknown("family of this study", name, spec.families)
+                raise ValueError(f"claim {matched.claim}: {error}")
