@@ -264,8 +264,8 @@ def _title(title: str, part: Part) -> str:
     """A metric's title with what this part sets."""
     words = {
         "over": part.factor,
-        "after": f"{part.k} trials" if part.k is not None else "",
-        "off by": f"{part.decades:g} decades" if part.decades is not None else "",
+        "of": f"{part.k} trials" if part.k is not None else "",
+        "by": f"{part.decades:g} decades" if part.decades is not None else "",
         "under": f"{part.perturbation} ({part.of})" if part.perturbation else "",
     }
     return " ".join([title, *(f"{joint} {word}" for joint, word in words.items() if word)])

@@ -88,11 +88,16 @@ def paired_rows(
         where: keep family a's rows within these ranges, and their pairs.
 
     Raises:
-        NotEvaluableError: no trials, trials stopped early, not ended or lost beyond 2 % of pairs, unpaired families,
-            losses that differ between families, or a diverged trial whose loss at initialisation is unknown.
+        NotEvaluableError: no such workload, no trials, trials stopped early or lost beyond 2 % of pairs, unpaired
+            families, losses that differ between families, or a diverged trial whose loss at initialisation is
+            unknown.
     """
     if phase == Phase.SEARCH:
         raise NotEvaluableError("search trials are stopped early, so nothing may be inferred from them")
+    if workload not in trials.workloads:
+        raise NotEvaluableError(
+            f"the trial table has no workload {workload!r}, only {', '.join(map(repr, trials.workloads))}"
+        )
     sides = {
         side: trials.rows(family=family, phase=phase, slice_name=name, workload=workload)
         for side, family, name in (("a", a, slice_name), ("b", b, slice_name if b_slice is None else b_slice))

@@ -181,7 +181,7 @@ def judge(endpoint: Endpoint, blank: PartResult, alpha: float) -> PartResult:
         n=int(values.size),
         n_planned=endpoint.looks[-1] if endpoint.looks else None,
         n_unit=contrast.unit,
-        look=None if endpoint.look is None else endpoint.look + 1,
+        look=None if endpoint.look is None or len(endpoint.looks) == 1 else endpoint.look + 1,
         fragile=(p_t <= 1 - level) != (p_flip <= 1 - level),
         thresholds=limits,
         units=tuple(str(unit) for unit in contrast.differences.index),

@@ -81,6 +81,7 @@ class PartResult:
     n_unit: str = ""
     """`replicate` or `seed`."""
     look: int | None = None
+    """From 1; None where there is only one, or where this number of units was never planned."""
     fragile: bool = False
     """Whether t and sign-flip disagree at the claim's level."""
     half_sesoi_n: int | None = None

@@ -127,7 +127,7 @@ def _contrast(trials: Trials, question: Question) -> Contrast:
 
 FACTOR_TREND = Metric(
     name="factor_trend",
-    title="trend of the loss along a factor",
+    title="trend of the loss",
     unit="nats per doubling",
     better="less",
     phase=Phase.FACTOR_SLICE,

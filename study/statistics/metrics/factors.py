@@ -130,7 +130,7 @@ def _worst_contrast(trials: Trials, question: Question) -> Contrast:
 
 FACTOR_SD = Metric(
     name="factor_sd",
-    title="spread over the levels of a factor",
+    title="spread of the loss",
     unit="nats",
     better="less",
     phase=Phase.FACTOR_SLICE,
@@ -141,7 +141,7 @@ FACTOR_SD = Metric(
 )
 FACTOR_WORST = Metric(
     name="factor_worst",
-    title="loss at the worst level of a factor",
+    title="loss at the worst level",
     unit="nats",
     better="less",
     phase=Phase.FACTOR_SLICE,

@@ -81,7 +81,7 @@ def _check_columns(trials: Trials, perturbation: str, of: str) -> None:
 
 PERTURBATION_DROP = Metric(
     name="perturbation_drop",
-    title="drop under a perturbation at inference",
+    title="drop",
     unit="nats",
     better="less",
     phase=Phase.CONFIRMATION,

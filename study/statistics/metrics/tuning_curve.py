@@ -64,7 +64,7 @@ def _contrast(trials: Trials, question: Question) -> Contrast:
 
 TUNING_CURVE = Metric(
     name="tuning_curve",
-    title="loss after tuning with k trials",
+    title="loss after a search",
     unit="nats",
     better="less",
     phase=Phase.SENSITIVITY,

@@ -36,7 +36,7 @@ def _contrast(trials: Trials, question: Question) -> Contrast:
 
 WIN_PROBABILITY = Metric(
     name="win_probability",
-    title="probability of the lower tuned loss on a seed",
+    title="probability of the lower tuned loss",
     unit="fraction",
     better="greater",
     phase=Phase.CONFIRMATION,

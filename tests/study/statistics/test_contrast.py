@@ -1,5 +1,7 @@
 """Pairing two families: which rows meet, and which broken rules make the data undecidable."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +23,7 @@ def confirmed(**outcomes: list[str]) -> pd.DataFrame:
     return pd.concat(table)
 
 
-def paired(table: pd.DataFrame, a: str = "a", b: str = "b", phase: str = "confirmation", **options):
+def paired(table: pd.DataFrame, a: str = "a", b: str = "b", phase: str = "confirmation", **options: Any):
     return paired_rows(read_trials(table), a, b, phase=phase, workload=WORKLOAD, **options)
 
 
@@ -87,6 +89,11 @@ def test_an_absent_family_or_slice_is_named():
         paired(confirmed(), b="c")
     with pytest.raises(NotEvaluableError, match="no confirmation trials of family a in slice 'H2'"):
         paired(confirmed(), slice_name="H2")
+
+
+def test_an_absent_workload_is_named_with_those_there_are():
+    with pytest.raises(NotEvaluableError, match="has no workload 'elsewhere', only 'tiny'"):
+        paired_rows(read_trials(confirmed()), "a", "b", phase="confirmation", workload="elsewhere")
 
 
 def test_a_diverged_trial_without_any_loss_at_initialisation_is_undecidable():

@@ -1,9 +1,9 @@
 """One test per state of the verdict, and the order in which the rules stand."""
 
 import pytest
-from study.statistics.intervals import Interval
 
 from study.statistics.claims import Direction
+from study.statistics.intervals import Interval
 from study.statistics.results import Grade, Thresholds, Verdict
 from study.statistics.verdicts import Reading, all_of, any_of, read
 
