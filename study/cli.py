@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from search_spaces.errors import SpecError, TrialwrightError
+from study.cli_analyze import FORMATS_HELP, analyze
+from study.cli_claims import claims
 
 if TYPE_CHECKING:
     from study.home import Home
@@ -215,10 +217,10 @@ def stop(study: str | None, home: str | None) -> None:
 
 @cli.command(
     epilog="\b\nExamples:\n  trialwright report my-study\n"
-    "  trialwright report my-study --format csv,parquet --out tables\n"
+    "  trialwright report my-study --format pdf,tex --out paper\n"
 )
 @click.argument("study", required=False)
-@click.option("--format", "formats", default="html,csv", show_default=True, help="html, csv, parquet, json.")
+@click.option("--format", "formats", default="html,csv,json,md", show_default=True, help=FORMATS_HELP)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder. [in the home]")
 @_home
 def report(study: str | None, formats: str, out: Path | None, home: str | None) -> None:
@@ -390,6 +392,9 @@ def _exit_code(result: "Launch") -> int:
         return TRIALS_LOST
     return INTERRUPTED if result.reason else DONE
 
+
+cli.add_command(analyze)
+cli.add_command(claims)
 
 if __name__ == "__main__":
     main()

@@ -1,9 +1,11 @@
 """A study at one moment, read from its ledger for the report."""
 
 from dataclasses import asdict
+from pathlib import Path
 
-from study.ledger import Ledger
+from study.ledger import Ledger, StudyRecord
 from study.report import Snapshot
+from study.statistics.claims import ClaimSet
 from study.trial_table import curves, rung_table, trial_table
 
 
@@ -11,7 +13,7 @@ def take_snapshot(ledger: Ledger, study: str) -> Snapshot:
     """What the ledger says of a study now.
 
     Raises:
-        SpecError: there is no such study.
+        SpecError: there is no such study, or its claims cannot be read.
     """
     record = ledger.study(study)
     return Snapshot(
@@ -24,4 +26,33 @@ def take_snapshot(ledger: Ledger, study: str) -> Snapshot:
         curves=curves(ledger, study),
         rungs=rung_table(ledger, study),
         events=[asdict(event) for event in ledger.events(study)],
+        claims=claims_of(record),
+        phase_starts=_phase_starts(ledger, study),
     )
+
+
+def claims_of(study: StudyRecord) -> ClaimSet | None:
+    """What a study claims: its claims file as it was at the last launch, else as it is; None where it claims nothing.
+
+    Raises:
+        SpecError: the claims cannot be read.
+    """
+    from study.claims.file import parse_claims, read_claims
+
+    path = study.spec.get("claims")
+    kept = (study.manifest.get("claims") or {}).get("written")
+    if kept is not None:
+        return parse_claims(kept, source=f"The claims of study {study.name}").claim_set()
+    if isinstance(path, str) and Path(path).exists():
+        return parse_claims(read_claims(path), source=path).claim_set()
+    return None
+
+
+def _phase_starts(ledger: Ledger, study: str) -> dict[str, float]:
+    """Phase to the Unix time in seconds of its first measurement."""
+    phases = {trial.planned.key: trial.planned.phase.value for trial in ledger.trials(study)}
+    starts: dict[str, float] = {}
+    for one in ledger.measurements(study):
+        phase = phases[one.trial]
+        starts[phase] = min(starts.get(phase, one.recorded_at), one.recorded_at)
+    return starts

@@ -23,7 +23,7 @@ class OutcomeCounts:
     open: int
     """Planned or running: without an outcome yet."""
     divergence: Estimate | None
-    """Diverged trials among those that enter the analysis, with Wilson's interval."""
+    """Diverged trials among those of the design that enter the analysis, with Wilson's interval."""
 
     @property
     def ended(self) -> int:
@@ -54,6 +54,8 @@ class Accounting:
     """One sentence for each thing that a finished study would have and this one has not."""
     num_retried: int
     """Trials that were started more than once."""
+    beside: tuple[str, ...] = ()
+    """One sentence for each group of trials that stands beside the design."""
 
 
 def account(
@@ -84,6 +86,7 @@ def account(
         lost=_lost(rows),
         missing=_missing(counts, spec, state),
         num_retried=sum(r.attempts > 1 for r in rows),
+        beside=_beside(rows),
     )
 
 
@@ -105,13 +108,15 @@ def _count(
     begun = bool(mine) and phase is not Phase.SEARCH
     planned = len(mine) if ended or begun else max(expected, len(mine))
     by_outcome = {o.value: found[o] for o in Outcome}
+    designed = [r for r in mine if r.analysed and not r.extra]
+    diverged = sum(r.outcome is Outcome.DIVERGED for r in designed)
     return OutcomeCounts(
         phase=phase,
         family=family,
         planned=planned,
         by_outcome=by_outcome,
         open=planned - sum(by_outcome.values()),
-        divergence=rate_estimate(hits=found[Outcome.DIVERGED], num_trials=sum(r.analysed for r in mine)),
+        divergence=rate_estimate(hits=diverged, num_trials=len(designed)),
     )
 
 
@@ -128,6 +133,23 @@ def _lost(rows: Sequence[TrialRow]) -> tuple[LostGroup, ...]:
             trials=tuple(r.trial for r in members),
         )
         for (outcome, reason), members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    )
+
+
+SLICE_WORDS = {
+    "default": "at the family's default hyperparameters",
+    "lr_up": "at the tuned configuration with a raised learning rate",
+    "lr_down": "at the tuned configuration with a lowered learning rate",
+}
+"""What a slice of the confirmation beside the tuned configuration is; any other is a claim's id."""
+
+
+def _beside(rows: Sequence[TrialRow]) -> tuple[str, ...]:
+    found = Counter((r.phase, r.slice, r.family) for r in rows if r.extra)
+    return tuple(
+        f"{PHASE_TITLES[phase]}: {number} {'trial' if number == 1 else 'trials'} of {family} "
+        f"{SLICE_WORDS.get(name, f'laid out for claim {name}')}."
+        for (phase, name, family), number in found.items()
     )
 
 

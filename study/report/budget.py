@@ -94,7 +94,9 @@ def _paired(rows: Sequence[TrialRow], families: Sequence[str], phase: Phase) -> 
     title = PHASE_TITLES[phase]
     name = f"{title}: every seed is met by every family"
     seeds = {
-        f: {(r.replicate, r.point, r.seed) for r in rows if r.phase is phase and r.family == f}
+        f: {
+            (r.replicate, r.point, r.seed) for r in rows if r.phase is phase and r.family == f and not r.extra
+        }
         for f in families
     }
     united = set().union(*seeds.values())

@@ -9,12 +9,15 @@ import yaml
 from markupsafe import Markup
 
 from study.records import Outcome, Phase
-from study.report import words
+from study.report import cells, sentences, words
 from study.report.accounting import PHASE_TITLES
-from study.report.figures import Figure, panel_svg
+from study.report.figures import FIGURES, Figure, panel_svg
 from study.report.figures.style import MARKS, mark
 from study.report.model import ReportModel
+from study.report.registration import registration_sentence
 from study.report.scales import Scale, scale_of
+from study.report.variations import VARIANTS
+from study.statistics.results import Verdict
 
 TEMPLATES = "study.report.templates"
 OUTCOME_TITLES = {
@@ -25,6 +28,22 @@ OUTCOME_TITLES = {
     Outcome.INFRA_FAILED: "infra failed",
     Outcome.CANCELLED: "cancelled",
 }
+
+VERDICT_CLASSES = {
+    Verdict.SUPPORTED: "supported",
+    Verdict.REFUTED: "refuted",
+    Verdict.EQUIVALENT: "equivalent",
+    Verdict.INCONCLUSIVE: "inconclusive",
+    Verdict.NOT_EVALUABLE: "not-evaluable",
+}
+VERDICT_MARKS = {
+    Verdict.SUPPORTED: "\u2713",
+    Verdict.REFUTED: "\u2717",
+    Verdict.EQUIVALENT: "=",
+    Verdict.INCONCLUSIVE: "?",
+    Verdict.NOT_EVALUABLE: "\u2205",
+}
+"""A sign beside the verdict's word, so that neither colour nor reading is needed to find one."""
 
 
 def render(model: ReportModel, figures: Sequence[Figure]) -> str:
@@ -55,6 +74,16 @@ def render(model: ReportModel, figures: Sequence[Figure]) -> str:
         "label": words.label,
         "has_digests": words.has_digests,
         "yaml": _yaml,
+        "spaced": _spaced,
+        "claim_sentence": sentences.claim_sentence,
+        "level_words": sentences.level_words,
+        "verdict_label": cells.verdict,
+        "cell_estimate": cells.estimate,
+        "cell_interval": cells.interval,
+        "cell_unit": cells.unit,
+        "cell_effect": cells.effect_size,
+        "cell_p": cells.p_value,
+        "cell_e": cells.e_value,
     }
     return environment.get_template("report.html").render(_context(model, figures))
 
@@ -64,7 +93,7 @@ def _context(model: ReportModel, figures: Sequence[Figure]) -> dict[str, Any]:
         "model": model,
         "style": Markup(_source("style.css")),  # noqa: S704 - our own file
         "script": Markup(_source("report.js")),  # noqa: S704 - our own file
-        "figures": {figure.name: _drawn(figure) for figure in figures},
+        "figures": _by_kind(figures),
         "families": {name: _family(name, model.families) for name in model.families},
         "phases": {phase: PHASE_TITLES[phase] for phase in Phase},
         "outcomes": OUTCOME_TITLES,
@@ -75,7 +104,60 @@ def _context(model: ReportModel, figures: Sequence[Figure]) -> dict[str, Any]:
         "params": list(dict.fromkeys(name for row in model.trials for name in row.params)),
         "costs": {(c.family, c.phase): c for c in model.budget.costs},
         "device_seconds": sum(cost.device_seconds for cost in model.budget.costs),
+        "variants": VARIANTS,
+        **_judged(model),
     }
+
+
+def _judged(model: ReportModel) -> dict[str, Any]:
+    """What the page says of the claims."""
+    analysis = model.analysis
+    stability = analysis.stability if analysis else ()
+    return {
+        "contents": _contents(model),
+        "headline": sentences.headline(analysis) if analysis else "",
+        "registration_sentence": registration_sentence(model.registration) if model.registration else "",
+        "verdict_class": VERDICT_CLASSES,
+        "verdict_mark": VERDICT_MARKS,
+        "choices": list(dict.fromkeys(one.choice for one in stability)),
+        "stability": {(one.claim, one.choice): one for one in stability},
+        "endpoint_notes": _endpoint_notes(model),
+    }
+
+
+def _contents(model: ReportModel) -> list[tuple[str, str]]:
+    """Sections in their order: id and title."""
+    verdicts, tuned = ("verdicts", "Verdicts"), ("answer", "Tuned families")
+    first = [verdicts, tuned, ("behind", "Behind the verdicts")] if model.analysis else [tuned, verdicts]
+    return [
+        *first,
+        ("sensitivity", "Sensitivity"),
+        ("failures", "Failures"),
+        ("search", "Search"),
+        ("compute", "Compute"),
+        ("spaces", "Spaces"),
+        ("protocol", "Protocol"),
+        ("checklist", "Checklist"),
+        ("provenance", "Provenance"),
+        ("trials", "All trials"),
+    ]
+
+
+def _endpoint_notes(model: ReportModel) -> list[str]:
+    """What a reader must know of single endpoints, each sentence once with the claims that it concerns."""
+    notes: dict[str, list[str]] = {}
+    for claim in model.analysis.claims if model.analysis else ():
+        for note in (note for part in claim.parts for note in part.notes):
+            notes.setdefault(note, []).append(claim.id)
+    return [f"{', '.join(dict.fromkeys(ids))}: {note}" for note, ids in notes.items()]
+
+
+def _by_kind(figures: Sequence[Figure]) -> dict[str, list[dict[str, Any]]]:
+    """Figures by kind; a kind without a figure has none to show."""
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in FIGURES}
+    for figure in figures:
+        found.setdefault(figure.kind or figure.name, []).append(_drawn(figure))
+    return found
 
 
 def _drawn(figure: Figure) -> dict[str, Any]:
@@ -84,7 +166,7 @@ def _drawn(figure: Figure) -> dict[str, Any]:
     return {
         "name": figure.name,
         "title": figure.title,
-        "caption": figure.caption.replace(" %", "\u202f%"),
+        "caption": _spaced(figure.caption),
         "panels": panels,
     }
 
@@ -107,6 +189,11 @@ def _loss_scale(model: ReportModel) -> Scale:
 def _largest_rate(model: ReportModel) -> float:
     rates = [m.rate.interval.high for m in model.divergence_maps if m.rate and m.rate.interval]
     return max(rates, default=1.0)
+
+
+def _spaced(text: str) -> str:
+    """Percent signs and sample sizes that stay with their number."""
+    return text.replace(" %", "\u202f%").replace("n = ", "n\u00a0=\u00a0")
 
 
 def _yaml(value: Any) -> str:

@@ -44,6 +44,8 @@ class LrCurve:
     """Seeds of the slice."""
     init_loss: float | None
     """Mean report loss at initialisation, the cap, in nats."""
+    workload: str = ""
+    """Task and base model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,8 @@ class FactorSlice:
     factor: str
     family: str
     levels: tuple[FactorLevel, ...]
+    workload: str = ""
+    """Task and base model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,10 @@ class TuningCurve:
     points: tuple[CurvePoint, ...]
     """k → expected capped report loss of the trial chosen among the first k by its select loss."""
     num_replicates: int
+    trial_seconds: float | None = None
+    """Mean device seconds of a search trial, stopped ones included; absent without a search."""
+    workload: str = ""
+    """Task and base model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +101,8 @@ class DivergenceMap:
     points: tuple[MapPoint, ...]
     rate: Estimate | None
     """Share of diverged trials with Wilson's interval."""
+    workload: str = ""
+    """Task and base model."""
 
 
 def lr_curve(family: str, rows: Sequence[TrialRow]) -> LrCurve:
@@ -160,7 +170,19 @@ def tuning_curve(family: str, rows: Sequence[TrialRow]) -> TuningCurve:
         y = mean_estimate(chosen, level=level, bounds=(0.0, math.inf))
         if y is not None:
             curve.append(CurvePoint(x=float(k), y=y))
-    return TuningCurve(family=family, points=tuple(curve), num_replicates=len(complete))
+    return TuningCurve(
+        family=family,
+        points=tuple(curve),
+        num_replicates=len(complete),
+        trial_seconds=_trial_seconds(rows),
+    )
+
+
+def _trial_seconds(rows: Sequence[TrialRow]) -> float | None:
+    spent = [
+        r.device_seconds for r in rows if r.phase is Phase.SEARCH and r.analysed and r.device_seconds > 0
+    ]
+    return math.fsum(spent) / len(spent) if spent else None
 
 
 def _scores(points: Sequence[TrialRow]) -> list[tuple[float, float]]:

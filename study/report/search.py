@@ -1,7 +1,7 @@
 """How the search thinned out each family's trials: ASHA's decisions, rung by rung."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -36,6 +36,8 @@ class Survival:
     alive: tuple[int, ...]
     """Trials that trained beyond each of `steps`; at the last one, those that reached the full budget."""
     rungs: tuple[RungSummary, ...]
+    workload: str = ""
+    """Task and base model."""
 
 
 def survival(family: str, rows: Sequence[TrialRow], rungs: pd.DataFrame) -> Survival:
@@ -55,14 +57,14 @@ def survival(family: str, rows: Sequence[TrialRow], rungs: pd.DataFrame) -> Surv
         num_trials=len(mine),
         steps=tuple(ends) if mine else (),
         alive=alive if mine else (),
-        rungs=_rungs(family, rungs),
+        rungs=_rungs({r.trial for r in rows if r.phase is Phase.SEARCH}, rungs),
     )
 
 
-def _rungs(family: str, rungs: pd.DataFrame) -> tuple[RungSummary, ...]:
+def _rungs(trials: Collection[str], rungs: pd.DataFrame) -> tuple[RungSummary, ...]:
     if rungs.empty:
         return ()
-    mine = rungs[rungs["family"] == family]
+    mine = rungs[rungs["trial"].isin(list(trials))]
     found: list[RungSummary] = []
     for rung in sorted({int(step) for step in mine["rung"]}):
         here = mine[mine["rung"] == rung].sort_values("num_recorded", kind="stable")

@@ -1,21 +1,22 @@
 """What a report is made from: the tables of one study at one moment, and its trials read row by row."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from search_spaces.errors import SpecError, unknown
 from study.records import Outcome, Param, Phase
+from study.statistics.claims import ClaimSet
+from study.statistics.trials import COLUMNS, NOT_ENDED, Trials
+from study.statistics.trials import read_trials as check_trials
 
-REQUIRED = ("phase", "slice", "workload", "family", "replicate", "point", "seed")
-REQUIRED_RESULTS = ("value", "select_value", "init_value", "outcome", "steps", "device_seconds")
-NOT_ENDED = frozenset({"", "planned", "pending", "running"})
 ANALYSED = frozenset({Outcome.FINISHED, Outcome.STOPPED, Outcome.DIVERGED})
 LOST = frozenset({Outcome.OUT_OF_MEMORY, Outcome.INFRA_FAILED, Outcome.CANCELLED})
+DESIGNED = frozenset({Phase.SENSITIVITY, Phase.CONFIRMATION})
+"""Phases whose own trials have no slice; others there were laid out for a claim or beside the tuned ones."""
+SOURCE = "The trial table"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +40,10 @@ class Snapshot:
     """One row per decision of ASHA: family, trial, rung, value, cutoff, num_recorded, action."""
     events: list[dict[str, Any]]
     """What happened to the study, oldest first."""
+    claims: ClaimSet | None = None
+    """What was claimed; None where no claim was registered."""
+    phase_starts: Mapping[str, float] = field(default_factory=dict)
+    """Phase → Unix time in seconds of its first measurement, where it is recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,15 @@ class TrialRow:
     reason: str
     report_accuracy: float | None
     select_accuracy: float | None
+    capped: float | None
+    """Capped loss in nats: min(report loss, loss at initialisation), the latter if the trial diverged."""
+    perturbed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Perturbation at inference → `loss` in nats and `accuracy` on the report split."""
+
+    @property
+    def extra(self) -> bool:
+        """Whether the trial stands beside the design: for a claim, at defaults or at a shifted learning rate."""
+        return self.phase in DESIGNED and self.slice != ""
 
     @property
     def analysed(self) -> bool:
@@ -79,77 +93,74 @@ class TrialRow:
         """Whether the machine, memory or the user ended the trial."""
         return self.outcome in LOST
 
-    @property
-    def capped(self) -> float | None:
-        """Capped loss in nats: min(report loss, loss at initialisation), the latter if the trial diverged."""
-        if self.outcome is Outcome.DIVERGED:
-            return self.init_value
-        if self.outcome is not Outcome.FINISHED or self.value is None:
-            return None
-        return self.value if self.init_value is None else min(self.value, self.init_value)
+
+def checked_trials(frame: pd.DataFrame, curves: pd.DataFrame | None = None) -> Trials | None:
+    """The trial table by the engine's rules; None where it has no row yet.
+
+    Raises:
+        SpecError: a column is missing, a cell is no number, a phase or an outcome is unknown, or two rows of one
+            name differ.
+    """
+    if frame.empty and all(name in frame.columns for name in COLUMNS):
+        return None
+    return check_trials(frame, curves, source=SOURCE)
+
+
+def trial_rows(trials: Trials | None) -> tuple[TrialRow, ...]:
+    """A checked table as rows, in its own order."""
+    if trials is None:
+        return ()
+    frame = trials.frame.sort_values("_order", kind="stable")
+    return tuple(_row(record) for record in frame.to_dict("records"))
 
 
 def read_trials(frame: pd.DataFrame) -> tuple[TrialRow, ...]:
-    """The trial table as rows.
-
-    A diverged trial without a loss at initialisation takes its workload's median one, which LoRA's zero
-    start makes the loss of the base model.
-
-    Raises:
-        SpecError: a column is missing, or a phase or an outcome is unknown.
-    """
-    missing = [name for name in (*REQUIRED, *REQUIRED_RESULTS) if name not in frame.columns]
-    if missing:
-        raise SpecError(
-            f"The trial table has no column {missing[0]!r}, which a report needs; write the table with "
-            f"`trialwright report --format csv` or add the column."
-        )
-    rows = [_row(index, record) for index, record in enumerate(frame.to_dict("records"))]
-    return _with_initial_loss(rows)
+    """The trial table as rows: `checked_trials`, then `trial_rows`."""
+    return trial_rows(checked_trials(frame))
 
 
-def _row(index: int, record: dict[Any, Any]) -> TrialRow:
+def _row(record: dict[Any, Any]) -> TrialRow:
     params = {
         str(name).removeprefix("param."): _param(value)
         for name, value in record.items()
         if str(name).startswith("param.") and not _absent(value)
     }
+    outcome = str(record["outcome"])
     return TrialRow(
-        trial=_text(record.get("trial")) or f"row {index + 1}",
-        phase=_phase(record["phase"]),
-        slice=_text(record["slice"]),
-        workload=_text(record["workload"]),
-        family=_text(record["family"]),
-        replicate=_whole(record["replicate"]),
-        point=_whole(record["point"]),
-        seed=_whole(record["seed"]),
+        trial=_text(record.get("trial")) or f"row {record['_order'] + 1}",
+        phase=Phase(record["phase"]),
+        slice=record["slice"],
+        workload=record["workload"],
+        family=record["family"],
+        replicate=int(record["replicate"]),
+        point=int(record["point"]),
+        seed=int(record["seed"]),
         params=params,
         value=_number(record["value"]),
         select_value=_number(record["select_value"]),
         init_value=_number(record["init_value"]),
-        outcome=_outcome(record["outcome"]),
+        outcome=None if outcome in NOT_ENDED else Outcome(outcome),
         steps=_whole(record["steps"]),
         device_seconds=_number(record["device_seconds"]) or 0.0,
         attempts=_whole(record.get("attempts")),
         reason=_text(record.get("reason")),
         report_accuracy=_number(record.get("report_accuracy")),
         select_accuracy=_number(record.get("select_accuracy")),
+        capped=_number(record["capped"]),
+        perturbed=_perturbed(record),
     )
 
 
-def _with_initial_loss(rows: Iterable[TrialRow]) -> tuple[TrialRow, ...]:
-    rows = tuple(rows)
-    known: dict[str, list[float]] = {}
-    for row in rows:
-        if row.init_value is not None:
-            known.setdefault(row.workload, []).append(row.init_value)
-    medians = {workload: float(np.median(values)) for workload, values in known.items()}
-    return tuple(
-        replace(row, init_value=medians.get(row.workload))
-        if row.outcome is Outcome.DIVERGED and row.init_value is None
-        else row
-        for row in rows
-    )
+def _perturbed(record: Mapping[Any, Any]) -> dict[str, dict[str, float]]:
+    """Columns `perturbed.<name>.loss` and `perturbed.<name>.accuracy`, by name."""
+    found: dict[str, dict[str, float]] = {}
+    for column, value in record.items():
+        head, _, rest = str(column).partition(".")
+        name, _, score = rest.rpartition(".")
+        number = _number(value) if head == "perturbed" and name else None
+        if number is not None:
+            found.setdefault(name, {})[score] = number
+    return found
 
 
 def _absent(value: object) -> bool:
@@ -178,20 +189,3 @@ def _param(value: Any) -> Param:
         return value
     number = float(value)
     return int(number) if number.is_integer() and abs(number) >= 1 else number
-
-
-def _phase(value: object) -> Phase:
-    try:
-        return Phase(_text(value))
-    except ValueError:
-        raise unknown("phase in the trial table", _text(value), (p.value for p in Phase)) from None
-
-
-def _outcome(value: object) -> Outcome | None:
-    text = _text(value)
-    if text in NOT_ENDED:
-        return None
-    try:
-        return Outcome(text)
-    except ValueError:
-        raise unknown("outcome in the trial table", text, (o.value for o in Outcome)) from None

@@ -1,18 +1,20 @@
-"""The trial table and the curves as CSV and Parquet, and the report's numbers as JSON."""
+"""The trial table, the curves and the verdicts as CSV and Parquet."""
 
 import dataclasses
 import io
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pandas as pd
 
-from study.report.model import ReportModel
+from study.statistics.results import Analysis, ClaimResult, PartResult, Thresholds
 
 FORMULA = ("=", "+", "-", "@", "\t", "\n")
 """First characters that make a spreadsheet run a text cell as a formula."""
+PER_UNIT = frozenset({"units", "differences", "a_values", "b_values"})
+"""What an endpoint has of each paired unit: it is in `report.json`."""
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:
@@ -43,10 +45,33 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def to_json(model: ReportModel) -> bytes:
-    """Everything that the report says, as one JSON document; numbers that are not finite become null."""
-    document = {"format": "trialwright-report", "version": 1, **dataclasses.asdict(model)}
-    return (json.dumps(_plain(document), ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()
+def claims_frame(analysis: Analysis) -> pd.DataFrame:
+    """One row a claim, with its verdict."""
+    return _frame(ClaimResult, analysis.claims, leave_out={"parts"})
+
+
+def parts_frame(analysis: Analysis) -> pd.DataFrame:
+    """One row for each endpoint of each claim: the claim's id, the result, and its thresholds as `threshold.<name>`."""
+    parts = [(claim.id, part) for claim in analysis.claims for part in claim.parts]
+    frame = _frame(PartResult, [part for _, part in parts], leave_out=PER_UNIT | {"thresholds"})
+    frame.insert(0, "claim", [claim for claim, _ in parts])
+    for field in dataclasses.fields(Thresholds):
+        values = [getattr(part.thresholds, field.name, None) for _, part in parts]
+        frame[f"threshold.{field.name}"] = pd.Series(values, dtype="float64")
+    return frame
+
+
+def _frame(kind: type[Any], results: Sequence[Any], *, leave_out: AbstractSet[str]) -> pd.DataFrame:
+    """Plain columns of dataclasses: words as text, sentences joined, absent numbers empty."""
+    names = [field.name for field in dataclasses.fields(kind) if field.name not in leave_out]
+    columns = {name: [_cell(getattr(result, name)) for result in results] for name in names}
+    return pd.DataFrame(columns, columns=pd.Index(names)).convert_dtypes(dtype_backend="numpy_nullable")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return " ".join(str(item) for item in value)
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
 def _neutral(value: Any) -> Any:
@@ -58,15 +83,3 @@ def _neutral(value: Any) -> Any:
 
 def _absent(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int | bool):
-        return value
-    return str(value)

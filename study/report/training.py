@@ -28,6 +28,8 @@ class TrainingCurve:
     """Select loss in nats over steps; a diverged trial stays at its first loss from then on."""
     entropy: tuple[CurvePoint, ...]
     """Gate entropy in nats over steps, of the trials that finished."""
+    workload: str = ""
+    """Task and base model."""
 
 
 Measured = Mapping[str, Mapping[int, Mapping[str, float]]]

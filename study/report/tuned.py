@@ -32,6 +32,8 @@ class TunedResult:
     """Lowest select loss of the search: a minimum over trials, therefore too low."""
     num_search: int
     """Search trials that finished at full budget."""
+    workload: str = ""
+    """Task and base model."""
 
 
 def tuned_results(rows: Sequence[TrialRow], families: Sequence[str]) -> tuple[TunedResult, ...]:
@@ -53,7 +55,7 @@ def confirmation_trials(rows: Sequence[TrialRow]) -> list[TrialRow]:
     """One family's confirmation trials of its tuned configuration: the one with the most seeds."""
     groups: dict[tuple[tuple[str, Param], ...], list[TrialRow]] = {}
     for row in rows:
-        if row.phase is Phase.CONFIRMATION:
+        if row.phase is Phase.CONFIRMATION and not row.extra:
             groups.setdefault(tuple(sorted(row.params.items())), []).append(row)
     most = max(groups.values(), key=len) if groups else []
     return sorted(most, key=lambda r: r.replicate)

@@ -23,6 +23,7 @@ from study.tracking.store import (
     RefusedError,
     TrackingStore,
 )
+from study.tracking.verdicts import Verdicts, read_verdicts
 from study.tracking.view import RunKey, RunView, views
 
 MEASUREMENTS_PER_READ = 200
@@ -91,7 +92,13 @@ class Shipper:
 
     def _wanted(self) -> tuple[StudyRecord, list[RunView]]:
         study = self._ledger.study(self._name)
-        return study, views(study, self._ledger.trial_activity(self._name))
+        return study, views(study, self._ledger.trial_activity(self._name), self._verdicts())
+
+    def _verdicts(self) -> Verdicts:
+        """Those of the report that was asked to be attached."""
+        kept = [Path(run.key) for run in self._tracked.values() if run.kind is RunKind.ARTIFACTS]
+        folders = [folder for folder in kept if str(folder) != DOCUMENTS]
+        return read_verdicts(folders[-1]) if folders else {}
 
     def _read_book(self) -> None:
         runs = self._ledger.tracked_runs(self._name, self._label)

@@ -185,7 +185,7 @@ class TrackingStore:
 
 
 def _tags(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name: _cut(str(text), MAX_TAG_CHARS) for name, text in tags.items()}
+    return {_name(name): _cut(str(text), MAX_TAG_CHARS) for name, text in tags.items()}
 
 
 def _chunks(items: list[Any], length: int) -> list[list[Any]]:

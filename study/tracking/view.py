@@ -14,6 +14,7 @@ from typing import Any
 from study.ledger import RunKind, StudyRecord, StudyState, TrialActivity
 from study.records import Ending, Outcome, PlannedTrial
 from study.tracking.aggregates import aggregates, configuration_aggregates
+from study.tracking.verdicts import NO_VERDICTS, Verdicts
 
 TRIAL_STATUS = {
     Outcome.FINISHED: "FINISHED",
@@ -82,13 +83,17 @@ class RunView:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def views(study: StudyRecord, trials: Sequence[TrialActivity]) -> list[RunView]:
+def views(
+    study: StudyRecord, trials: Sequence[TrialActivity], verdicts: Verdicts | None = None
+) -> list[RunView]:
     """Every run that should be there, parents before their children.
 
     Args:
         study: the study; nothing is shown before it first runs.
         trials: all its trials; one that was neither started nor ended is not shown.
+        verdicts: what the study's run and its families' carry of the claims; None before there is a report.
     """
+    verdicts = verdicts or {}
     shown = [trial for trial in trials if trial.started_at is not None or trial.record.ending is not None]
     if study.state is StudyState.PLANNED and not shown:
         return []
@@ -96,8 +101,12 @@ def views(study: StudyRecord, trials: Sequence[TrialActivity]) -> list[RunView]:
     configurations = _grouped(trials, lambda planned: planned.configuration)
     started = {trial.record.planned.key for trial in shown}
     return [
-        _study_view(study, trials),
-        *(_family_view(study, family, mine) for family, mine in families.items() if _any_of(mine, started)),
+        _study_view(study, trials, verdicts),
+        *(
+            _family_view(study, family, mine, verdicts)
+            for family, mine in families.items()
+            if _any_of(mine, started)
+        ),
         *(_configuration_view(study, mine) for mine in configurations.values() if _any_of(mine, started)),
         *(_trial_view(study, trial) for trial in shown),
     ]
@@ -114,7 +123,8 @@ def flattened(section: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _study_view(study: StudyRecord, trials: Sequence[TrialActivity]) -> RunView:
+def _study_view(study: StudyRecord, trials: Sequence[TrialActivity], verdicts: Verdicts) -> RunView:
+    carried = verdicts.get("", NO_VERDICTS)
     return RunView(
         kind=RunKind.STUDY,
         key="",
@@ -124,12 +134,15 @@ def _study_view(study: StudyRecord, trials: Sequence[TrialActivity]) -> RunView:
         started_at=study.created_at,
         ended_at=_closed_at(study),
         params=flattened(study.spec) | {"spec_digest": study.spec_digest},
-        tags={"kind": RunKind.STUDY, "state": study.state},
-        **_figures(trials, aggregates(trials), study),
+        tags={"kind": RunKind.STUDY, "state": study.state, **carried.tags},
+        **_figures(trials, aggregates(trials) | dict(carried.metrics), study),
     )
 
 
-def _family_view(study: StudyRecord, family: str, trials: Sequence[TrialActivity]) -> RunView:
+def _family_view(
+    study: StudyRecord, family: str, trials: Sequence[TrialActivity], verdicts: Verdicts
+) -> RunView:
+    carried = verdicts.get(family, NO_VERDICTS)
     status = STUDY_STATUS[study.state]
     if study.state is StudyState.FAILED and not any(_is_lost(trial) for trial in trials):
         status = "FINISHED"
@@ -142,8 +155,8 @@ def _family_view(study: StudyRecord, family: str, trials: Sequence[TrialActivity
         started_at=_start(trials, study),
         ended_at=_closed_at(study),
         params=flattened(study.spec) | {"family": family},
-        tags={"kind": RunKind.FAMILY, "family": family},
-        **_figures(trials, aggregates(trials), study),
+        tags={"kind": RunKind.FAMILY, "family": family, **carried.tags},
+        **_figures(trials, aggregates(trials) | dict(carried.metrics), study),
     )
 
 

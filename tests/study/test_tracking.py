@@ -14,12 +14,14 @@ import pytest
 from mlflow import MlflowClient
 
 from search_spaces.errors import RetryableError, SpecError
-from study.ledger import Ledger, StudyState
+from study.ledger import Ledger, RunKind, StudyState
 from study.records import Measurement, Outcome
+from study.report.document import to_json
 from study.tracking import Backlog, Tracker, check_tracking, comparison_url, redact
 from study.tracking.address import client_uri, redact_text
 from study.tracking.shipping import Shipper
 from study.tracking.store import TrackingStore
+from tests.study.report import sample_report, verdict_samples
 from tests.study.samples import STUDY, begin, ended, finished, measured, plan, planned, run_trial
 from tests.study.servers import MlflowServer, free_port, mlflow_server, postgres
 
@@ -355,6 +357,34 @@ def test_reports_are_attached_to_the_study_and_figures_to_the_families(tmp_path:
     for family in ("sgd", "rsgd"):
         files = client.list_artifacts(home.run(f"family:{family}").info.run_id, "figures")
         assert [file.path for file in files] == ["figures/curve.svg"]
+
+
+def test_the_verdicts_of_the_report_stand_on_the_study_and_on_the_claimed_family(home: Home, tmp_path: Path):
+    finish_all(home.ledger)
+    report = tmp_path / "report"
+    report.mkdir()
+    for name in ("report.html", "report.pdf", "report.md", "claims.tex", "trials.parquet"):
+        (report / name).write_text("x")
+    document = to_json(sample_report.model()).replace(b'"a": "grsgd"', b'"a": "rsgd"')
+    (report / "report.json").write_bytes(document)
+    home.ledger.intend_run(STUDY, redact(home.uri), RunKind.ARTIFACTS, str(report))
+    assert home.ship() == DONE
+    part = verdict_samples.supported_meaningful().parts[0]
+    wanted = {"estimate": part.estimate, "ci_low": part.ci_low, "ci_high": part.ci_high}
+    for label in ("study:", "family:rsgd"):
+        data = home.run(label).data
+        assert (data.tags["claim.C2.verdict"], data.tags["claim.C2.grade"]) == ("supported", "meaningful")
+        assert {end: data.metrics[f"claim.C2.tuned_loss.{end}"] for end in wanted} == wanted
+    assert home.run("study:").data.tags["claim.C8.verdict"] == "not evaluable"
+    assert not any(name.startswith("claim.") for name in home.run("family:sgd").data.metrics)
+    client = MlflowClient(home.uri)
+    found = client.search_runs([home.experiment()], "tags.`claim.C2.verdict` = 'supported'")
+    assert {run.data.tags["trialwright.run"] for run in found} == {"study:", "family:rsgd"}
+    attached = {file.path for file in client.list_artifacts(home.run("study:").info.run_id, "report")}
+    assert attached == {f"report/{path.name}" for path in report.iterdir()}
+    (report / "report.json").write_bytes(document.replace(b'"grade": "meaningful"', b'"grade": "detectable"'))
+    assert home.ship() == DONE
+    assert home.run("family:rsgd").data.tags["claim.C2.grade"] == "detectable"
 
 
 def test_the_comparison_names_every_family(tmp_path: Path, server: MlflowServer):

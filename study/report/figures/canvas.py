@@ -27,6 +27,12 @@ MARGIN, HEADER, LINE = 20, 34, 16
 """Room around a sheet, for its title, and for one line of its caption, in pixels."""
 COLUMNS = 3
 """Panels side by side on a sheet."""
+PRINT_COLUMNS = 2
+"""Panels side by side on a page of print, where three would be too small to read."""
+PRINT_GUTTER = 36
+"""Room between them, since their titles are wider in print's font than on a page."""
+PRINT_FONT = "DejaVu Sans"
+"""What Matplotlib carries along and measures text with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,12 @@ class Figure:
     """Height of a panel in pixels."""
     right: int = RIGHT
     """Room right of the axes in pixels, for labels at the ends of lines."""
+    left: int = LEFT
+    """Room left of the axes in pixels, for tick labels."""
+    bottom: int = BOTTOM
+    """Room below the axes in pixels, for tick labels and the axis's name."""
+    kind: str = ""
+    """What figures of one kind share when there is one for each workload; empty: the name."""
 
 
 def panel_svg(figure: Figure, index: int) -> str:
@@ -60,7 +72,7 @@ def panel_svg(figure: Figure, index: int) -> str:
     panel = figure.panels[index]
     with mpl.rc_context(RC):
         canvas = Canvas(figsize=(PANEL_WIDTH / 72, figure.height / 72), facecolor="none")
-        panel.draw(_place(canvas, figure, left=LEFT, bottom=BOTTOM))
+        panel.draw(_place(canvas, figure, left=figure.left, bottom=figure.bottom))
         svg = _svg(canvas, fonts="var(--sans)")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
@@ -93,19 +105,48 @@ def sheet_svg(figure: Figure) -> str:
         return _svg(canvas, fonts=FONTS)
 
 
+def print_svg(figure: Figure) -> str:
+    """All panels without title and caption, for a page of print that sets both itself."""
+    with mpl.rc_context(RC):
+        return _svg(_bare(figure), fonts=PRINT_FONT)
+
+
+def print_share(figure: Figure) -> float:
+    """Width of a figure in print as a share of the widest, so that all stand at one scale."""
+    return _print_size(figure)[0] / (PRINT_COLUMNS * (PANEL_WIDTH + PRINT_GUTTER) - PRINT_GUTTER)
+
+
+def _print_size(figure: Figure) -> tuple[int, int]:
+    """Width and height in pixels."""
+    columns = min(PRINT_COLUMNS, len(figure.panels))
+    rows = -(-len(figure.panels) // columns)
+    return columns * (PANEL_WIDTH + PRINT_GUTTER) - PRINT_GUTTER, rows * figure.height
+
+
+def _bare(figure: Figure) -> Canvas:
+    width, height = _print_size(figure)
+    canvas = Canvas(figsize=(width / 72, height / 72), facecolor="none")
+    for index, panel in enumerate(figure.panels):
+        row, column = divmod(index, PRINT_COLUMNS)
+        left = column * (PANEL_WIDTH + PRINT_GUTTER) + figure.left
+        bottom = height - (row + 1) * figure.height + figure.bottom
+        panel.draw(_place(canvas, figure, left=left, bottom=bottom))
+    return canvas
+
+
 def _axes(canvas: Canvas, figure: Figure, index: int, columns: int) -> Axes:
     """Axes at a fixed place in their cell of a sheet, so that panels align."""
     row, column = divmod(index, columns)
     height = 72 * canvas.get_figheight()
-    left = MARGIN + column * PANEL_WIDTH + LEFT
-    bottom = height - MARGIN - HEADER - (row + 1) * figure.height + BOTTOM
+    left = MARGIN + column * PANEL_WIDTH + figure.left
+    bottom = height - MARGIN - HEADER - (row + 1) * figure.height + figure.bottom
     return _place(canvas, figure, left=left, bottom=bottom)
 
 
 def _place(canvas: Canvas, figure: Figure, *, left: float, bottom: float) -> Axes:
     """Axes of a panel's size at a place in pixels."""
     width, height = (72 * side for side in canvas.get_size_inches())
-    across, up = PANEL_WIDTH - LEFT - figure.right, figure.height - TOP - BOTTOM
+    across, up = PANEL_WIDTH - figure.left - figure.right, figure.height - TOP - figure.bottom
     return canvas.add_axes((left / width, bottom / height, across / width, up / height))
 
 

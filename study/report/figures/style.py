@@ -14,6 +14,8 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from study.statistics.results import Verdict
+
 INK = "#1d2126"
 MUTED = "#5b6570"
 FAINT = "#d9dde1"
@@ -115,8 +117,18 @@ def groups(families: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     return {title: tuple(found[title]) for title in (SGD, ADAMW, OTHER) if title in found}
 
 
-def dress(ax: Axes, *, title: str, y_label: str, x_label: str) -> None:
-    """Title and unit at the upper left, open axes, quiet horizontal rules."""
+VERDICTS = {
+    Verdict.SUPPORTED: (BLUE, "o"),
+    Verdict.REFUTED: (VERMILLION, "X"),
+    Verdict.EQUIVALENT: (GREEN, "D"),
+    Verdict.INCONCLUSIVE: (MUTED, "s"),
+    Verdict.NOT_EVALUABLE: (MUTED, "_"),
+}
+"""Colour and marker of a verdict; its word always stands beside it."""
+
+
+def dress(ax: Axes, *, title: str, y_label: str, x_label: str, left: float = LEFT) -> None:
+    """Title and unit at the upper left of a panel, `left` pixels from the axes; open axes, quiet horizontal rules."""
     ax.set_facecolor("none")
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
@@ -132,7 +144,7 @@ def dress(ax: Axes, *, title: str, y_label: str, x_label: str) -> None:
             text,
             (0, 1),
             xycoords="axes fraction",
-            xytext=(-LEFT, up),
+            xytext=(-left, up),
             textcoords="offset points",
             fontsize=size,
             fontweight=weight,

@@ -7,10 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from study.report.figures import marks
-from study.report.figures.canvas import Figure, Panel
+from study.report.figures.canvas import BOTTOM, PANEL_HEIGHT, Figure, Panel
 from study.report.figures.style import Mark, dress, loss_axis, mark
 from study.report.landscape import TuningCurve
 from study.report.model import ReportModel
+from study.report.words import duration
+
+TIMED = (
+    " Below the number of trials: device time of so many trials of the search, the ones that it stopped early "
+    "included."
+)
 
 
 def tuning(model: ReportModel) -> Figure | None:
@@ -21,6 +27,7 @@ def tuning(model: ReportModel) -> Figure | None:
     y = marks.span(v for c in curves for v in marks.extent(c.points))
     steps = (model.spec.get("training") or {}).get("steps")
     x_label = "trials spent" if steps is None else f"trials spent, {steps:,} steps each"
+    timed = any(c.trial_seconds for c in curves)
     panels = tuple(
         Panel(
             title=c.family,
@@ -40,8 +47,11 @@ def tuning(model: ReportModel) -> Figure | None:
             f"n = {number} complete replicates of the space design. Report loss in nats, capped, of the "
             f"trial that the select split would choose among the first k points; mean over replicates. Bars: "
             f"95 % t-intervals that hold together over k (Bonferroni). Grey: the other families' means."
+            f"{TIMED if timed else ''}"
         ),
         panels=panels,
+        height=PANEL_HEIGHT + (14 if timed else 0),
+        bottom=BOTTOM + (14 if timed else 0),
     )
 
 
@@ -59,7 +69,7 @@ def _draw(
     largest = max(p.x for c in others for p in c.points)
     ax.set_xlim(0.85, largest / 0.85)
     ax.xaxis.set_major_locator(FixedLocator([2.0**j for j in range(int(math.log2(largest)) + 1)]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _spent(value, curve.trial_seconds)))
     ax.xaxis.set_minor_locator(NullLocator())
     loss_axis(ax, *y)
     for other in others:
@@ -68,6 +78,13 @@ def _draw(
     marks.curve(ax, curve.points, look, x=[p.x for p in curve.points], band=False)
     for point in curve.points:
         marks.bar(ax, point.x, point.y, look)
+
+
+def _spent(trials: float, trial_seconds: float | None) -> str:
+    """A number of trials, and below it the device time that the search spent on so many."""
+    if trial_seconds is None:
+        return f"{trials:.0f}"
+    return f"{trials:.0f}\n{duration(trials * trial_seconds).replace('.0', '')}"
 
 
 def _alt(curve: TuningCurve) -> str:

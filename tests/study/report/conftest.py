@@ -22,14 +22,40 @@ def model(whole: Snapshot) -> ReportModel:
 
 @pytest.fixture(scope="session")
 def written(whole: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The report of the finished study, in all formats."""
-    return write_report(whole, tmp_path_factory.mktemp("report"))
+    """The report of the finished study, in all formats but those for print, which have a smaller one."""
+    return write_report(whole, tmp_path_factory.mktemp("report"), ("html", "csv", "json", "parquet"))
 
 
 @pytest.fixture(scope="session")
 def page(written: dict[str, Path]) -> str:
     """The page of the finished study."""
     return written["html"].read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def judged() -> Snapshot:
+    """A finished study of two families with claims, and with trials beside its design."""
+    return synthetic.judged()
+
+
+@pytest.fixture(scope="session")
+def judged_model(judged: Snapshot) -> ReportModel:
+    """What the report of the study with claims says."""
+    return build(judged)
+
+
+@pytest.fixture(scope="session")
+def judged_written(
+    judged: Snapshot, judged_model: ReportModel, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The page of the study with claims."""
+    return write_report(judged, tmp_path_factory.mktemp("judged"), ("html",), model=judged_model)
+
+
+@pytest.fixture(scope="session")
+def many() -> ReportModel:
+    """What the report of three families on five workloads says."""
+    return build(synthetic.many_workloads())
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from study.report import Snapshot
+from study.statistics.claims import Claim, ClaimSet, Comparison, Design, Direction, Part, Role, Tau
 
 FAMILIES = ("sgd", "rsgd", "grsgd", "adamw", "radamw", "gradamw")
 OPTIMUM = {"sgd": 0.5, "rsgd": -1.4, "grsgd": -1.1, "adamw": -3.1, "radamw": -3.4, "gradamw": -3.3}
@@ -97,7 +98,8 @@ class Maker:
         """One trial that runs at full budget."""
         noise = float(self.rng.normal(0, 0.009))
         value = loss(family, params, noise)
-        key = f"{phase}/{more.get('slice', '')}{family}/r{replicate:02d}/p{point:02d}"
+        key = f"{phase}/{more.get('slice', '')}{family}/r{replicate:02d}/p{point:02d}{more.get('place', '')}"
+        more.pop("place", None)
         steps = STEPS if value is not None else int(self.rng.integers(2, 12)) * 10
         row = {
             "trial": key,
@@ -240,6 +242,139 @@ def finished(seeds: int = 12, replicates: int = 6) -> Snapshot:
     ):
         trial.update(outcome=outcome, reason=reason, value=None, select_value=None, steps=0, attempts=3)
     return snapshot(maker, state="finished")
+
+
+JUDGED = ("rsgd", "grsgd")
+"""Families of the study with claims."""
+MATCHED = "C5"
+"""The claim whose trials stand beside the design."""
+
+
+def judged(seeds: int = 12, replicates: int = 10) -> Snapshot:
+    """A whole study with registered claims, and with trials beside its design."""
+    maker = Maker(seed=4)
+    for family in JUDGED:
+        search(maker, family)
+        sensitivity(maker, family, replicates=replicates)
+        confirmation(maker, family, seeds=seeds)
+        _beside(maker, family, seeds=5)
+    for replicate in range(seeds):
+        params = tuned("rsgd") | {"lr": tuned("grsgd")["lr"] * 2}
+        maker.add("confirmation", "rsgd", replicate, 0, params, slice=MATCHED)
+    _perturb(maker)
+    return snapshot(
+        maker,
+        state="finished",
+        families=JUDGED,
+        claims=claim_set(seeds=seeds, replicates=replicates),
+        phase_starts={"search": 1795300000.0, "sensitivity": 1795310000.0},
+    )
+
+
+def claim_set(seeds: int = 12, replicates: int = 10) -> ClaimSet:
+    """Claims on many kinds of endpoint, of every role, one of them amended."""
+    tau = Tau(ref="rsgd", within=0.25)
+    claims = (
+        _claim(
+            "C1",
+            "grsgd tolerates a wider learning-rate range than rsgd",
+            Part(metric="lr_width", direction=Direction.GREATER, sesoi=0.25, equivalence=0.25, tau=tau),
+            Part(metric="tuned_loss", direction=Direction.NONINFERIOR, margin=0.02, relative=True),
+        ),
+        _claim("C2", "grsgd ends lower", Part(metric="tuned_loss", direction=Direction.LESS, sesoi=0.01)),
+        _claim(
+            "C3", "grsgd diverges less", Part(metric="divergence_rate", direction=Direction.LESS, sesoi=0.1)
+        ),
+        _claim(
+            "C4",
+            "grsgd is robust to the number of experts",
+            Part(metric="factor_sd", direction=Direction.LESS, sesoi=0.01, factor="num_experts"),
+        ),
+        _claim(
+            MATCHED,
+            "grsgd is rsgd at another learning rate",
+            Part(metric="matched_loss", direction=Direction.EQUIVALENT, sesoi=0.02, phase="confirmation"),
+        ),
+        _claim(
+            "C6",
+            "grsgd needs fewer steps",
+            Part(metric="steps_to_target", direction=Direction.LESS, sesoi=10.0, tau=tau),
+        ),
+        _claim(
+            "C7",
+            "grsgd is cheaper to tune",
+            Part(metric="tuning_curve", direction=Direction.GREATER, sesoi=0.02, k=4),
+            role=Role.SECONDARY,
+        ),
+        _claim(
+            "C8",
+            "grsgd varies less between seeds",
+            Part(metric="seed_abs_dev", direction=Direction.LESS, sesoi=0.002),
+            role=Role.EXPLORATORY,
+            amended="2026-11-23: asked after the first look",
+        ),
+    )
+    return ClaimSet(
+        claims=claims,
+        design=Design(seeds_max=seeds, looks=(seeds // 2, seeds), replicates=replicates),
+        study="reviews-smollm2",
+        registered={"sha256": "5f0c" * 16, "at": "2026-11-20T16:00:00Z", "commit": "4d74815"},
+        amendments=({"at": "2026-11-23T09:30:00Z", "claim": "C8", "reason": "Asked after the first look."},),
+    )
+
+
+def _claim(id_: str, title: str, *parts: Part, **more: Any) -> Claim:
+    comparison = Comparison(a="grsgd", b="rsgd")
+    if id_ == MATCHED:
+        comparison = Comparison(
+            a="grsgd",
+            b="rsgd",
+            at=lambda params: {**params, "lr": 2 * float(params["lr"])},
+            at_text="lr * sqrt(top_k)",
+        )
+    fields: dict[str, Any] = {"role": Role.PRIMARY} | more
+    return Claim(id=id_, title=title, comparison=comparison, parts=parts, **fields)
+
+
+WORKLOADS = ("anger", "fear", "joy", "sadness", "trust")
+THREE = ("rsgd", "grsgd", "adamw")
+
+
+def many_workloads() -> Snapshot:
+    """Three families on five workloads that share their settings, with a claim on the time to a target."""
+    maker = Maker(seed=7)
+    settings = {family: [drawn(maker, family) for _ in range(4)] for family in THREE}
+    for index, workload in enumerate(WORKLOADS):
+        where = {"workload": workload, "place": f"@{workload}"}
+        for family in THREE:
+            for replicate in range(4):
+                for point, params in enumerate(settings[family]):
+                    maker.add("sensitivity", family, 10 * index + replicate, point, params, **where)
+            for replicate in range(4):
+                maker.add("confirmation", family, 10 * index + replicate, 0, tuned(family), **where)
+    part = Part(
+        metric="steps_to_target", direction=Direction.LESS, sesoi=10.0, tau=Tau(ref="rsgd", within=0.3)
+    )
+    claims = ClaimSet(claims=(_claim("C1", "grsgd needs fewer steps", part),), workloads=WORKLOADS)
+    return snapshot(maker, state="finished", families=THREE, claims=claims)
+
+
+def _beside(maker: Maker, family: str, seeds: int) -> None:
+    """Defaults, and the tuned configuration at shifted learning rates."""
+    lr = tuned(family)["lr"]
+    for kind, factor in (("default", 0.5), ("lr_up", 10**0.5), ("lr_down", 10**-0.5)):
+        for replicate in range(seeds):
+            params = tuned(family) | {"lr": lr * factor}
+            maker.add("confirmation", family, replicate, 0, params, slice=kind)
+
+
+def _perturb(maker: Maker) -> None:
+    """Losses of the tuned trials with experts dropped and with gates perturbed."""
+    for trial in maker.trials:
+        if trial["phase"] == "confirmation" and not trial["slice"] and trial["value"] is not None:
+            for name, drop in (("drop_experts", 0.03), ("gate_noise", 0.008)):
+                trial[f"perturbed.{name}.loss"] = trial["value"] + drop + float(maker.rng.normal(0, 0.004))
+                trial[f"perturbed.{name}.accuracy"] = trial["report_accuracy"] - drop
 
 
 def snapshot(maker: Maker, *, state: str, families: Iterable[str] = FAMILIES, **more: Any) -> Snapshot:

@@ -1,5 +1,6 @@
 """The page in a real browser: silent, still, and at home on every screen."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -9,6 +10,11 @@ from typing import Any
 
 import pytest
 
+from study.report import ReportModel
+from study.report.figures import draw_all
+from study.report.html import render
+from study.report.limits import limits
+from tests.study.report import verdict_samples
 from tests.study.report.test_figures import contrast
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -44,6 +50,27 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver.quit()
 
 
+@pytest.fixture(scope="module")
+def claimed(judged_model: ReportModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with one claim of every verdict, on two workloads with long names."""
+    analysis = verdict_samples.analysis()
+    told = limits(analysis, spec=judged_model.spec, workloads=verdict_samples.WORKLOADS, families=("sgd",))
+    model = dataclasses.replace(judged_model, analysis=analysis, limits=told)
+    path = tmp_path_factory.mktemp("claimed") / "report.html"
+    path.write_text(render(model, draw_all(model)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module", params=["without claims", "with claims"])
+def either(request: pytest.FixtureRequest) -> Path:
+    """Both kinds of page."""
+    if request.param == "with claims":
+        page: Path = request.getfixturevalue("claimed")
+        return page
+    html: Path = request.getfixturevalue("written")["html"]
+    return html
+
+
 def show(
     browser: Any, path: Path, *, width: int = 1280, scheme: str = "light", media: str = "screen"
 ) -> None:
@@ -57,14 +84,12 @@ def show(
     browser.get(path.as_uri())
 
 
-def test_it_asks_nothing_of_the_network_and_the_console_is_silent(
-    browser: Any, written: dict[str, Path]
-) -> None:
+def test_it_asks_nothing_of_the_network_and_the_console_is_silent(browser: Any, either: Path) -> None:
     browser.get_log("performance")
-    show(browser, written["html"])
+    show(browser, either)
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    page = written["html"].as_uri()
+    page = either.as_uri()
     asked = {request["request"]["url"] for request in sent if request["documentURL"] == page}
     assert asked - {"data:,"} == {page}
     assert browser.get_log("browser") == []
@@ -82,6 +107,48 @@ def test_the_page_never_scrolls_sideways(
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_a_page_with_claims_never_scrolls_sideways(
+    browser: Any, claimed: Path, width: int, scheme: str
+) -> None:
+    show(browser, claimed, width=width, scheme=scheme)
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    broad = browser.execute_script(
+        """return [...document.querySelectorAll('#verdicts p, #verdicts li, #verdicts dd, #verdicts figure')]
+          .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.outerHTML.slice(0, 80));"""
+    )
+    assert broad == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_number_of_an_endpoint_is_seen_without_scrolling_its_table(
+    browser: Any, claimed: Path, width: int
+) -> None:
+    show(browser, claimed, width=width)
+    right = browser.execute_script(
+        "return Math.max(...[...document.querySelectorAll('#endpoints td')]"
+        ".map((cell) => cell.getBoundingClientRect().right))"
+    )
+    assert right <= width
+
+
+def test_endpoints_can_be_sorted_by_their_estimate(browser: Any, claimed: Path) -> None:
+    show(browser, claimed)
+    browser.find_elements("css selector", "#endpoints thead button")[2].click()
+    found = browser.execute_script(
+        "return [...document.querySelectorAll('#endpoints tbody .lead')].map((cell) => cell.dataset.sort)"
+    )
+    numbers = [float(text) for text in found if text]
+    assert numbers == sorted(numbers)
+    assert found[-1] == ""
+    titles = browser.execute_script(
+        "return [...document.querySelectorAll('#endpoints .claim-title')].map((e) => e.offsetParent !== null)"
+    )
+    assert all(titles)
+
+
 def test_answer_and_interval_are_seen_on_a_phone_without_scrolling_a_table(
     browser: Any, written: dict[str, Path]
 ) -> None:
@@ -94,8 +161,8 @@ def test_answer_and_interval_are_seen_on_a_phone_without_scrolling_a_table(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_reaches_the_contrast_of_wcag_aa(browser: Any, written: dict[str, Path], scheme: str) -> None:
-    show(browser, written["html"], scheme=scheme)
+def test_text_reaches_the_contrast_of_wcag_aa(browser: Any, either: Path, scheme: str) -> None:
+    show(browser, either, scheme=scheme)
     paper = colour(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
     found = browser.execute_script(
         """const own = (e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
@@ -132,8 +199,9 @@ def colour(css: str) -> str:
     return "#" + "".join(f"{int(part):02x}" for part in re.findall(r"\d+", css)[:3])
 
 
-def test_figures_keep_readable_text_on_a_phone(browser: Any, written: dict[str, Path]) -> None:
-    show(browser, written["html"], width=390)
+def test_figures_keep_readable_text_on_a_phone(browser: Any, either: Path) -> None:
+    show(browser, either, width=390)
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     smallest = browser.execute_script(
         """return Math.min(...[...document.querySelectorAll('svg.panel')].flatMap((svg) => {
           const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
@@ -143,8 +211,9 @@ def test_figures_keep_readable_text_on_a_phone(browser: Any, written: dict[str, 
     assert smallest >= 9.5
 
 
-def test_no_label_of_a_figure_is_cut_off(browser: Any, written: dict[str, Path]) -> None:
-    show(browser, written["html"], width=1280)
+def test_no_label_of_a_figure_is_cut_off(browser: Any, either: Path) -> None:
+    show(browser, either, width=1280)
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     outside = browser.execute_script(
         """return [...document.querySelectorAll('svg.panel')].flatMap((svg) => {
           const frame = svg.getBoundingClientRect();

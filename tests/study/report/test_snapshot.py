@@ -28,7 +28,7 @@ ROW = {
 
 
 def rows(*changes: dict[str, object]) -> pd.DataFrame:
-    return pd.DataFrame([ROW | change for change in changes])
+    return pd.DataFrame([ROW | {"point": point} | change for point, change in enumerate(changes)])
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_numbers_survive_as_they_are() -> None:
 
 
 def test_a_missing_column_is_named() -> None:
-    with pytest.raises(SpecError, match=r"^The trial table has no column 'init_value'.*add the column\.$"):
+    with pytest.raises(SpecError, match=r"^The trial table has no column 'init_value'.*add it\.$"):
         read_trials(rows({}).drop(columns="init_value"))
 
 
