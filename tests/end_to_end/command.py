@@ -66,6 +66,9 @@ def make_place(folder: Path) -> Path:
 class Started:
     """A command under way, in a session of its own, with every process that it starts marked."""
 
+    program: tuple[str, ...] = ("-m", "study.cli")
+    """What Python runs."""
+
     def __init__(self, place: Path, *arguments: str, **environment: str) -> None:
         self._mark = uuid4().hex
         self._began = time.monotonic()
@@ -75,7 +78,7 @@ class Started:
         kept = {name: text for name, text in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
         with self._log("out").open("wb") as out, self._log("err").open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "study.cli", *arguments],
+                [sys.executable, *self.program, *arguments],
                 cwd=place,
                 env=kept | settings,
                 stdin=subprocess.DEVNULL,
