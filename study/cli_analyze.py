@@ -55,13 +55,14 @@ def analyze(
     Needs no study, no home and no tracking server. The exit code is 0 whatever the verdicts are.
     """
     from study.analyze import snapshot_of_tables, verdicts_text
+    from study.progress import TerminalView
     from study.report import build, check_formats, document, write_report
 
     chosen = check_formats(one.strip() for one in (formats or FORMATS).split(",") if one.strip())
     if not chosen:
         raise SpecError(f"--format names no format: write {FORMATS_HELP}")
     snapshot = snapshot_of_tables(trials, claims_file, curves)
-    model = build(snapshot)
+    model = build(snapshot, TerminalView(quiet=as_json).say)
     folder = out or Path(f"{trials.stem}-report")
     paths: dict[str, Path] = {}
     if not as_json or out is not None or formats is not None:

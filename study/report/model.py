@@ -27,6 +27,7 @@ from study.report.registration import Registration, registration
 from study.report.search import Survival, survival
 from study.report.snapshot import Snapshot, TrialRow, checked_trials, trial_rows
 from study.report.spaces import SpaceDimension, dimensions
+from study.report.telling import Say, countdown, silent
 from study.report.training import TrainingCurve, read_curves, training_curve
 from study.report.tuned import TunedResult, tuned_results
 from study.report.variations import Perturbed, Variation, perturbations, variations
@@ -80,10 +81,14 @@ class ReportModel:
     events: Sequence[Mapping[str, Any]]
 
 
-def build(snapshot: Snapshot) -> ReportModel:
+def build(snapshot: Snapshot, say: Say = silent) -> ReportModel:
     """Compute a report's content.
 
     Works on any moment of a study: what is not there yet is listed in `accounting.missing`.
+
+    Args:
+        snapshot: the study.
+        say: told what takes more than a moment, one sentence each.
 
     Raises:
         SpecError: the trial table lacks a column, names an unknown phase or outcome, or contradicts itself.
@@ -92,7 +97,7 @@ def build(snapshot: Snapshot) -> ReportModel:
     rows = trial_rows(checked)
     families = tuple(dict.fromkeys([*(snapshot.spec.get("families") or ()), *(r.family for r in rows)]))
     workloads = tuple(dict.fromkeys(r.workload for r in rows)) or ("",)
-    analysis = _analysis(checked, snapshot.claims)
+    analysis = _analysis(checked, snapshot.claims, say)
     spent = budget(rows, families=families, spec=snapshot.spec)
     registered = registration(analysis, snapshot.phase_starts)
     return ReportModel(
@@ -126,14 +131,17 @@ def by_workload(model: ReportModel) -> tuple[ReportModel, ...]:
     return tuple(_only(model, workload) for workload in model.workloads)
 
 
-def _analysis(trials: Trials | None, claims: ClaimSet | None) -> Analysis | None:
+def _analysis(trials: Trials | None, claims: ClaimSet | None, say: Say) -> Analysis | None:
     """The verdicts; the engine's imports are slow, so a report without claims does without."""
     if trials is None or claims is None:
         return None
     from study.statistics.analysis import analyze
     from study.statistics.stability import stability
 
-    return replace(analyze(trials, claims), stability=stability(trials, claims, analyze))
+    say(f"Judging {len(claims.claims)} claims on {len(trials.frame):,} trials.")
+    again = stability(trials, claims, analyze, countdown(len(claims.claims), say))
+    say("Drawing up the rest of the report.")
+    return replace(analyze(trials, claims), stability=again)
 
 
 def _designed(rows: Sequence[TrialRow]) -> list[TrialRow]:

@@ -48,7 +48,12 @@ class _Variant:
     """The claim alone, at its level."""
 
 
-def stability(trials: Trials, claim_set: ClaimSet, analyse: Analyse) -> tuple[Stability, ...]:
+def stability(
+    trials: Trials,
+    claim_set: ClaimSet,
+    analyse: Analyse,
+    on_claim: Callable[[int], None] = lambda _: None,
+) -> tuple[Stability, ...]:
     """Judge every claim again under other choices.
 
     The choices: target losses half as far again above their reference, and half as far; the cap at 1.5 times the loss
@@ -61,12 +66,15 @@ def stability(trials: Trials, claim_set: ClaimSet, analyse: Analyse) -> tuple[St
         trials: a checked table.
         claim_set: what is claimed.
         analyse: the analysis to repeat; it must not call this function.
+        on_claim: told how many claims have been judged again, before each.
 
     Returns:
         Rows by claim in the file's order, then by choice.
     """
     rows: list[Stability] = []
-    for claim, result in zip(claim_set.claims, analyse(trials, claim_set).claims, strict=True):
+    judged = zip(claim_set.claims, analyse(trials, claim_set).claims, strict=True)
+    for number, (claim, result) in enumerate(judged):
+        on_claim(number)
         workloads = claim_set.workloads or trials.workloads
         alone = replace(claim_set, claims=(claim,), alpha=_level(result), workloads=workloads)
         mine = _concerning(trials, claim)
@@ -81,8 +89,8 @@ def _concerning(trials: Trials, claim: Claim) -> Trials:
     """The trials that can bear on a claim, so that judging it many times is quick."""
     families = {claim.comparison.a, claim.comparison.b, *(part.tau.ref for part in claim.parts if part.tau)}
     phases = _phases(claim) | {Phase.CONFIRMATION.value}
-    frame = trials.frame
-    return replace(trials, frame=frame[frame["family"].isin(families) & frame["phase"].isin(phases)])
+    bears = trials.frame["family"].isin(families) & trials.frame["phase"].isin(phases)
+    return trials if bears.all() else replace(trials, frame=trials.frame[bears])
 
 
 def _level(result: ClaimResult) -> float:

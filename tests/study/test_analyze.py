@@ -87,7 +87,8 @@ def test_verdicts_are_printed_and_the_report_is_written(place: Path):
     before = sorted(path.name for path in place.iterdir())
     ended = run("--format", "json,md")
     assert ended.exit_code == 0, ended.output
-    lines = ended.output.splitlines()
+    assert "Judging 3 claims on" in ended.stderr
+    lines = ended.stdout.splitlines()
     assert lines[0].split() == ["claim", "verdict", "estimate", "interval", "unit", "what", "is", "claimed"]
     assert [line.split("  ")[0] for line in lines[1:4]] == ["better", "worse", "absent"]
     assert "supported, meaningful" in lines[1]
