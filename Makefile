@@ -4,6 +4,7 @@
 #   make test         set up and pass the tests
 #   make install      set up alone; .venv/bin/trialwright works afterwards
 #   make check        everything that CI runs
+#   make validate     simulate the statistics engine against known truths (10 to 15 minutes on two cores)
 #   make mlflow       browse the tracked runs on http://127.0.0.1:5000
 #
 # constraints.txt pins torch. Where your package index offers that release as a CUDA build only (PyPI does, for Linux)
@@ -22,7 +23,7 @@ ifeq ($(strip $(PIP_EXTRA_INDEX_URL)),)
 unexport PIP_EXTRA_INDEX_URL
 endif
 
-.PHONY: install quickstart test check lint types layers wheel mlflow schema clean
+.PHONY: install quickstart test check lint types layers wheel validate mlflow schema clean
 
 install: $(VENV)/.installed
 
@@ -63,9 +64,16 @@ layers: $(VENV)/.installed-dev
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python tests/smoke_wheel.py
 
+validate: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.validation.long
+
 schema: install
 	$(BIN)/python -c 'import json; from study.spec import json_schema; print(json.dumps(json_schema(), indent=2))' \
 		> docs/study.schema.json
+	$(BIN)/python -c 'import json; from study.claims import json_schema; print(json.dumps(json_schema(), indent=2))' \
+		> docs/claims.schema.json
+	$(BIN)/python -c 'import json; from study.report.schema import json_schema; print(json.dumps(json_schema(), indent=2))' \
+		> docs/report.schema.json
 
 mlflow: install
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) \
