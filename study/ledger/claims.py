@@ -93,7 +93,10 @@ def is_alive(claim: Claim, *, now: float) -> bool:
     if claim.machine != _machine():
         return True
     try:
-        started_at = psutil.Process(claim.pid).create_time()
+        process = psutil.Process(claim.pid)
+        started_at = process.create_time()
+        if process.status() == psutil.STATUS_ZOMBIE:  # it has ended, and only its parent has not noticed
+            return False
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

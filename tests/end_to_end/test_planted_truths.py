@@ -113,6 +113,7 @@ def killed_halfway(place: Path, home: str) -> int:
         wait_until(lambda: num_ended(place / home) > 150, started, timeout_s=300)
     finally:
         started.clean_up()
+        started.process.wait(60)
     return num_ended(place / home)
 
 

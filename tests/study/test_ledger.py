@@ -1,5 +1,6 @@
 """The ledger's promises, each on SQLite and on a real PostgreSQL."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -404,7 +405,8 @@ def test_a_driver_without_a_sign_of_life_gives_way(study: Ledger, clock: Clock):
         study.heartbeat(STUDY, OWNER)
 
 
-def test_a_dead_driver_gives_way_at_once(url: str, study: Ledger, clock: Clock):
+@pytest.mark.parametrize("parent_noticed", [True, False])
+def test_a_dead_driver_gives_way_at_once(url: str, study: Ledger, clock: Clock, parent_noticed: bool):
     study.release_study(STUDY, OWNER)
     program = (
         "import os; from study.ledger import Ledger; from tests.study.samples import STUDY\n"
@@ -413,11 +415,17 @@ def test_a_dead_driver_gives_way_at_once(url: str, study: Ledger, clock: Clock):
         f"ledger.start_attempt(STUDY, {TRIAL!r})\n"
         "os._exit(1)\n"
     )
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 1
+    driver = subprocess.Popen([sys.executable, "-c", program])
+    ended = os.waitid(os.P_PID, driver.pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    assert ended.si_status == 1
+    if parent_noticed:
+        driver.wait()
     assert study.running_trials(STUDY) == [TRIAL]
     assert study.holder(STUDY) is None
     study.claim_study(STUDY, "driver-2")
     assert study.running_trials(STUDY) == []
+    driver.wait()
 
 
 def test_a_study_that_no_longer_runs_has_no_running_trial(study: Ledger):
