@@ -22,7 +22,16 @@ from trainers.batches import Batch, Facts, causal_batch, encoder_batch, length_b
 from trainers.moe_lora import set_token_mask
 from trainers.tasks import Example
 
-__all__ = ["Batch", "Evaluation", "Facts", "Scoring", "evaluate", "make_batch", "training_loss"]
+__all__ = [
+    "Batch",
+    "Evaluation",
+    "Facts",
+    "Scoring",
+    "evaluate",
+    "make_batch",
+    "target_losses",
+    "training_loss",
+]
 
 Scoring = Literal["likelihood", "generate"]
 
@@ -73,8 +82,20 @@ def training_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
     Returns:
         The sum in nats, in float32 and differentiable, and the number of targets.
     """
-    losses = _losses(_logits(model, batch), batch)
-    return losses.sum(), int(batch.target_mask.sum())
+    return target_losses(model, batch).sum(), int(batch.target_mask.sum())
+
+
+def target_losses(model: nn.Module, batch: Batch) -> Tensor:
+    """Negative log-likelihoods in nats, float32 and differentiable, zero where there is no target.
+
+    Args:
+        model: as for `training_loss`.
+        batch: as for `training_loss`.
+
+    Returns:
+        Shaped as the batch's targets.
+    """
+    return _losses(_logits(model, batch), batch)
 
 
 def evaluate(

@@ -14,6 +14,7 @@ from trainers.adapter import AttachedAdapter
 from trainers.batches import make_batch
 from trainers.moe_lora import load_balancing_loss, set_dropout_seed
 from trainers.objective import training_loss
+from trainers.tasks import Example
 from trainers.workbench import Workbench
 
 
@@ -66,6 +67,17 @@ def rows_of_step(seed: int, step: int, batch: int, num_rows: int) -> list[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NextStep:
+    """What decides a trial's coming step, besides its weights."""
+
+    seed: int
+    step: int
+    """Optimizer steps already done."""
+    micro_batch: int
+    """Rows a forward pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Accumulated:
     """What the forward and backward passes of one step came to; the gradients lie in the weights."""
 
@@ -73,6 +85,42 @@ class Accumulated:
     """Mean over the supervised tokens of the batch."""
     num_tokens: int
     """Supervised tokens of the batch."""
+
+
+def pieces_of_step(workbench: Workbench, coming: NextStep) -> list[list[Example]]:
+    """The rows of a step, in the micro-batches of its forward passes."""
+    train = workbench.data.train
+    rows = rows_of_step(coming.seed, coming.step, workbench.workload.training.batch, len(train))
+    size = coming.micro_batch
+    return [[train[row] for row in rows[start : start + size]] for start in range(0, len(rows), size)]
+
+
+def dropout_seed(seed: int, step: int, piece: int) -> int:
+    """Seed of a forward pass's dropout, from which each layer derives its own.
+
+    Args:
+        seed: the trial's seed.
+        step: optimizer steps already done.
+        piece: number of the micro-batch within the step.
+    """
+    return derived_seed(seed, "dropout", step, piece)
+
+
+def mean_loss(loss_nats_sum: float, num_tokens: int, *, step: int) -> float:
+    """The batch's loss by token.
+
+    Args:
+        loss_nats_sum: sum over the supervised tokens.
+        num_tokens: how many there are.
+        step: optimizer steps already done.
+
+    Raises:
+        TrialFailedError: it is not finite.
+    """
+    loss_nats = loss_nats_sum / num_tokens
+    if not math.isfinite(loss_nats):
+        raise TrialFailedError(f"The training loss was {loss_nats} at step {step + 1}.")
+    return loss_nats
 
 
 def accumulate_gradients(
@@ -91,16 +139,14 @@ def accumulate_gradients(
         TrialFailedError: the loss is not finite.
         torch.OutOfMemoryError: the micro-batch does not fit.
     """
-    training = workbench.workload.training
-    rows = rows_of_step(seed, step, training.batch, len(workbench.data.train))
-    pieces = [rows[start : start + micro_batch] for start in range(0, len(rows), micro_batch)]
+    pieces = pieces_of_step(workbench, NextStep(seed=seed, step=step, micro_batch=micro_batch))
     balance_weight = workbench.workload.adapter.load_balance_weight
     adapter.optimizer.zero_grad(set_to_none=True)
     adapter.set_training(training=True)
     loss_nats_sum, num_tokens = 0.0, 0
     for number, piece in enumerate(pieces):
-        batch = make_batch([workbench.data.train[row] for row in piece], workbench.foundation)
-        set_dropout_seed(adapter.model, derived_seed(seed, "dropout", step, number))
+        batch = make_batch(piece, workbench.foundation)
+        set_dropout_seed(adapter.model, dropout_seed(seed, step, number))
         loss_sum, num_supervised = training_loss(adapter.model, batch)
         objective = loss_sum
         if balance_weight:
@@ -108,9 +154,7 @@ def accumulate_gradients(
         torch.autograd.backward(objective)
         loss_nats_sum += loss_sum.item()
         num_tokens += num_supervised
-    loss_nats = loss_nats_sum / num_tokens
-    if not math.isfinite(loss_nats):
-        raise TrialFailedError(f"The training loss was {loss_nats} at step {step + 1}.")
+    loss_nats = mean_loss(loss_nats_sum, num_tokens, step=step)
     for parameter in adapter.parameters:
         if parameter.grad is not None:
             parameter.grad.div_(num_tokens)

@@ -5,14 +5,11 @@ and the step, never from the worker, the clock or earlier trials; so a trial tha
 its checkpoint to the very measurements of one that was not. Only figures in seconds differ.
 """
 
-import hashlib
-import json
 import math
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Literal
 
 import torch
@@ -20,52 +17,17 @@ import torch
 from search_spaces.errors import TrialFailedError
 from trainers.adapter import attach_adapter
 from trainers.checkpoint import Checkpoint, load_newest, save_checkpoint
-from trainers.perturbation_kinds import Perturbation
 from trainers.perturbations import perturbed_scores
 from trainers.reports import Report, TrialEnding
 from trainers.schedule import lr_multiplier
-from trainers.training_step import Interval, accumulate_gradients, apply_gradients
+from trainers.training_step import Accumulated, Interval, NextStep, accumulate_gradients, apply_gradients
+from trainers.trial_setup import TrialSetup
 from trainers.workbench import Workbench
-from trainers.workload import Variant
 
+__all__ = ["Made", "Trial", "TrialSetup"]
 
-@dataclass(frozen=True, kw_only=True)
-class TrialSetup:
-    """All that decides a trial's measurements, besides the workload."""
-
-    key: str
-    family: str
-    """A family of `search_spaces`; a variant's is the one that it is of."""
-    params: Mapping[str, float | int | str]
-    """lr, router_lr, num_experts, top_k, rank, and the family's own."""
-    seed: int
-    steps: int
-    """Optimizer steps at full budget."""
-    checkpoint_dir: Path
-    """The trial's own folder for checkpoints."""
-    adapter_dir: Path | None
-    """Where the finished adapter is saved in PEFT's format; None: not kept."""
-    variant: Variant | None = None
-    """What is fixed otherwise than in the family; None: nothing."""
-    perturbations: tuple[Perturbation, ...] = ()
-    """Under what the finished adapter is scored again."""
-
-    def digest(self, workbench: Workbench) -> str:
-        """SHA-256 over all that decides the measurements, so that no foreign checkpoint is continued."""
-        facts = {
-            "family": self.family,
-            "params": dict(self.params),
-            "seed": self.seed,
-            "steps": self.steps,
-            "workload": workbench.workload.model_dump(mode="json"),
-            "base": workbench.foundation.digest,
-            "data": workbench.data.digest,
-        }
-        if self.variant is not None:
-            facts["variant"] = self.variant.settings
-        if self.perturbations:
-            facts["perturbations"] = [perturbation.name for perturbation in self.perturbations]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+Made = Accumulated | TrialFailedError | torch.OutOfMemoryError
+"""What the passes of a step came to, or why there are no gradients."""
 
 
 class Trial:
@@ -81,7 +43,7 @@ class Trial:
         self._workbench = workbench
         self._training = workbench.workload.training
         self._digest = setup.digest(workbench)
-        self._adapter = attach_adapter(
+        self.adapter = attach_adapter(
             workbench, family=setup.family, params=setup.params, seed=setup.seed, variant=setup.variant
         )
         self._step = 0
@@ -103,12 +65,34 @@ class Trial:
         try:
             report = self._train_to_report() if self.reports else self._measure()
         except torch.OutOfMemoryError as error:
-            reason = f"Out of memory at step {self._step} with {self._micro_batch} rows a pass: {error}"
-            report = self._ended("out_of_memory", reason)
-        self.reports.append(report)
-        if self.is_over or self._step % self._training.checkpoint_every == 0:
-            self._save()
-        return report
+            report = self._out_of_memory(error)
+        return self._recorded(report)
+
+    def take_step(self, made: Made, *, device_s: float) -> Report | None:
+        """One optimizer step with gradients that a pack has made; the report, where one is due after it.
+
+        Args:
+            made: what the passes came to, the gradients lying in the weights; or why there are none.
+            device_s: this trial's share of the seconds they took.
+        """
+        self._marked_at = time.perf_counter() - device_s
+        target = self._next_report_step()
+        try:
+            report = self._stepped(made, target)
+        except torch.OutOfMemoryError as error:
+            report = self._out_of_memory(error)
+        self._costs()
+        return None if report is None else self._recorded(report)
+
+    def next_step(self) -> NextStep:
+        """What the passes of the coming step depend on."""
+        return NextStep(seed=self._setup.seed, step=self._step, micro_batch=self._micro_batch)
+
+    def halve_micro_batch(self) -> bool:
+        """Use half as many rows a pass from now on; whether that was still possible."""
+        possible = self._micro_batch > 1
+        self._micro_batch = math.ceil(self._micro_batch / 2)
+        return possible
 
     def seconds_per_step(self, num_steps: int) -> float:
         """Median wall-clock seconds of an optimizer step, after one that warms up; trains without reporting."""
@@ -121,19 +105,41 @@ class Trial:
 
     def close(self) -> None:
         """Take the adapter off, leaving the base as it was."""
-        self._adapter.detach()
+        self.adapter.detach()
 
     def _train_to_report(self) -> Report:
-        eval_every = self._training.eval_every
-        target = min((self._step // eval_every + 1) * eval_every, self._setup.steps)
+        target = self._next_report_step()
         while self._step < target:
             try:
                 self._train_one_step()
             except TrialFailedError as error:
                 return self._ended("diverged", str(error), at_step=self._step + 1)
-            if self._step < target and self._step % self._training.checkpoint_every == 0:
-                self._save()
+            self._save_on_the_way(target)
         return self._measure()
+
+    def _stepped(self, made: Made, target: int) -> Report | None:
+        try:
+            if isinstance(made, Exception):
+                raise made
+            self._move(made)
+        except TrialFailedError as error:
+            return self._ended("diverged", str(error), at_step=self._step + 1)
+        self._save_on_the_way(target)
+        return self._measure() if self._step >= target else None
+
+    def _next_report_step(self) -> int:
+        eval_every = self._training.eval_every
+        return min((self._step // eval_every + 1) * eval_every, self._setup.steps)
+
+    def _save_on_the_way(self, target: int) -> None:
+        if self._step < target and self._step % self._training.checkpoint_every == 0:
+            self._save()
+
+    def _recorded(self, report: Report) -> Report:
+        self.reports.append(report)
+        if self.is_over or self._step % self._training.checkpoint_every == 0:
+            self._save()
+        return report
 
     def _train_one_step(self) -> None:
         """One optimizer step; out of memory halves the micro-batch, at the same effective batch."""
@@ -142,17 +148,19 @@ class Trial:
             try:
                 accumulated = accumulate_gradients(
                     self._workbench,
-                    self._adapter,
+                    self.adapter,
                     seed=self._setup.seed,
                     step=self._step,
                     micro_batch=self._micro_batch,
                 )
             except torch.OutOfMemoryError:
-                if self._micro_batch == 1:
+                if not self.halve_micro_batch():
                     raise
-                self._micro_batch = math.ceil(self._micro_batch / 2)
+        self._move(accumulated)
+
+    def _move(self, accumulated: Accumulated) -> None:
         apply_gradients(
-            self._adapter,
+            self.adapter,
             accumulated,
             lr_frac=lr_multiplier(self._training, self._step, self._setup.steps),
             interval=self._interval,
@@ -164,9 +172,7 @@ class Trial:
         if self._step == 0:
             metrics = self._first_metrics()
         else:
-            scores, routing = self._adapter.evaluate_with_routing(
-                self._workbench, self._workbench.data.select
-            )
+            scores, routing = self.adapter.evaluate_with_routing(self._workbench, self._workbench.data.select)
             metrics = {"select_loss_nats": scores.loss_nats, "select_accuracy": scores.accuracy} | routing
         metrics |= self._interval.metrics() | self._costs()
         self._interval = self._interval.following()
@@ -183,8 +189,8 @@ class Trial:
         if bench.foundation.kind == "causal":
             select, report = bench.score_base("select"), bench.score_base("report")
         else:
-            select = self._adapter.evaluate(bench, bench.data.select)
-            report = self._adapter.evaluate(bench, bench.data.report)
+            select = self.adapter.evaluate(bench, bench.data.select)
+            report = self.adapter.evaluate(bench, bench.data.report)
         return {
             "select_loss_nats": select.loss_nats,
             "select_accuracy": select.accuracy,
@@ -203,14 +209,14 @@ class Trial:
         return None
 
     def _finished(self, metrics: Mapping[str, float]) -> Report:
-        report = self._adapter.evaluate(self._workbench, self._workbench.data.report)
+        report = self.adapter.evaluate(self._workbench, self._workbench.data.report)
         if not math.isfinite(report.loss_nats):
             return self._ended("diverged", f"The report loss was {report.loss_nats}.", metrics)
         if self._setup.adapter_dir is not None:
-            self._adapter.save(self._setup.adapter_dir)
+            self.adapter.save(self._setup.adapter_dir)
         accuracies = {"report_accuracy": report.accuracy, "select_accuracy": metrics["select_accuracy"]}
         perturbed = perturbed_scores(
-            self._adapter, self._workbench, self._setup.perturbations, seed=self._setup.seed
+            self.adapter, self._workbench, self._setup.perturbations, seed=self._setup.seed
         )
         ending = TrialEnding(
             outcome="finished",
@@ -245,6 +251,10 @@ class Trial:
         finite = {name: figure for name, figure in figures.items() if math.isfinite(figure)}
         return Report(step=at_step or self._step, metrics=finite, ending=ending)
 
+    def _out_of_memory(self, error: torch.OutOfMemoryError) -> Report:
+        reason = f"Out of memory at step {self._step} with {self._micro_batch} rows a pass: {error}"
+        return self._ended("out_of_memory", reason)
+
     def _costs(self) -> dict[str, float]:
         now = time.perf_counter()
         self._device_s, self._marked_at = self._device_s + now - self._marked_at, now
@@ -258,14 +268,14 @@ class Trial:
             "micro_batch": self._micro_batch,
             "device_s": self._costs()["device_s"],
         }
-        checkpoint = Checkpoint(step=self._step, tensors=self._adapter.tensors(), state=state)
+        checkpoint = Checkpoint(step=self._step, tensors=self.adapter.tensors(), state=state)
         save_checkpoint(self._setup.checkpoint_dir, checkpoint)
 
     def _restore(self) -> None:
         checkpoint = load_newest(self._setup.checkpoint_dir)
         if checkpoint is None or checkpoint.state["digest"] != self._digest:
             return
-        self._adapter.load_tensors(checkpoint.tensors)
+        self.adapter.load_tensors(checkpoint.tensors)
         self._step = checkpoint.step
         self._interval = Interval(**checkpoint.state["interval"])
         self._micro_batch = checkpoint.state["micro_batch"]

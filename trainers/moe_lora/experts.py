@@ -34,6 +34,9 @@ from torch.autograd.function import once_differentiable
 
 from trainers.moe_lora.gating import gate_gradient_to_logits, parameter_gates, top_k_gates
 
+ParameterGating = Callable[[Tensor, Tensor, float], Tensor]
+"""From gates_LTE, selected_LTE and the gate exponent to what the parameters see, as `parameter_gates`."""
+
 Gating = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 """From logits_LTE and top_k to gates_LTE and selected_LTE, as `top_k_gates`."""
 
@@ -44,14 +47,16 @@ class Mixing:
 
     top_k: int
     """Experts per token."""
-    scale: float
-    """s = alpha / r, times 1 / (1 - dropout) where a dropout mask is given."""
+    scale: float | Tensor
+    """s = alpha / r, times 1 / (1 - dropout) where a dropout mask is given; (L, 1, 1) where lanes differ."""
     gate_exponent: float
     """a: the experts' parameters see g**a."""
-    exact: bool
-    """Whether the input sees g (true) or g**a (false)."""
+    exact: bool | Tensor
+    """Whether the input sees g (true) or g**a (false); (L, 1, 1) where lanes differ."""
     gating: Gating = top_k_gates
-    """Another one serves evaluation only: the gradients are those of `top_k_gates`."""
+    """Another one must pick experts as `top_k_gates` does, or serve evaluation only: its gradients are used."""
+    parameter_gating: ParameterGating = parameter_gates
+    """Another one serves lanes whose gate exponents differ."""
 
 
 class Weights(NamedTuple):
@@ -115,14 +120,13 @@ def expert_gradients(
     """
     _, A_LERI, B_LEOR = weights
     gates_LTE, selected_LTE, h_LTF = routed
-    seen_LTE = parameter_gates(gates_LTE, selected_LTE, mixing.gate_exponent)
+    seen_LTE = mixing.parameter_gating(gates_LTE, selected_LTE, mixing.gate_exponent)
     u_LTF = dy_LTO @ _flat(B_LEOR).mT
     dgates_LTE = (u_LTF * h_LTF).view(*gates_LTE.shape, -1).sum(-1).mul_(mixing.scale)
     seen_u_LTF = _weighted(u_LTF, seen_LTE, mixing.scale)
     dA_LFI = seen_u_LTF.mT @ _kept(x_LTI, keep_LTI, A_LERI.dtype)
     dB_LFO = _weighted(h_LTF, seen_LTE, mixing.scale).mT @ dy_LTO
-    input_u_LTF = _weighted(u_LTF, gates_LTE, mixing.scale) if mixing.exact else seen_u_LTF
-    dx_LTI = input_u_LTF @ A_LERI.flatten(1, 2)
+    dx_LTI = _input_side(u_LTF, seen_u_LTF, gates_LTE, mixing) @ A_LERI.flatten(1, 2)
     return (
         gate_gradient_to_logits(gates_LTE, dgates_LTE.to(gates_LTE.dtype)),
         dx_LTI if keep_LTI is None else dx_LTI.mul_(keep_LTI.to(dx_LTI.dtype)),
@@ -204,7 +208,15 @@ def _kept(x_LTI: Tensor, keep_LTI: Tensor | None, dtype: torch.dtype) -> Tensor:
     return keep_LTI.to(dtype).mul_(x_LTI)
 
 
-def _weighted(values_LTF: Tensor, weights_LTE: Tensor, scale: float) -> Tensor:
+def _input_side(u_LTF: Tensor, seen_u_LTF: Tensor, gates_LTE: Tensor, mixing: Mixing) -> Tensor:
+    """What goes back to the layer's input, by the mode of each lane."""
+    if mixing.exact is False:
+        return seen_u_LTF
+    exact_u_LTF = _weighted(u_LTF, gates_LTE, mixing.scale)
+    return exact_u_LTF if mixing.exact is True else torch.where(mixing.exact, exact_u_LTF, seen_u_LTF)
+
+
+def _weighted(values_LTF: Tensor, weights_LTE: Tensor, scale: float | Tensor) -> Tensor:
     """Scale every expert's R values of a token by the expert's weight."""
     weights_LTE1 = (weights_LTE * scale).to(values_LTF.dtype).unsqueeze(-1)
     return (values_LTF.view(*weights_LTE.shape, -1) * weights_LTE1).view_as(values_LTF)

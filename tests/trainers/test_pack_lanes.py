@@ -1,0 +1,164 @@
+"""The life of lanes: joined, left, refilled, diverged, out of memory; neighbours never notice."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from search_spaces.errors import SpecError
+from tests.trainers.test_pack import alone, even_bench, one_thread, setups, together
+from tests.trainers.test_trial import bench, figures, run, setup
+from trainers.pack import Pack
+from trainers.reports import Report
+from trainers.trial import Trial
+
+__all__ = ["one_thread"]
+
+
+def test_lanes_are_refilled_while_the_others_go_on(tmp_path):
+    shared = even_bench(tmp_path)
+    members = setups(tmp_path)
+    assert together(members, Pack(shared, 3), 3) == alone(members, shared)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_lane_that_is_not_a_number_touches_no_neighbour(tmp_path, mixed):
+    """Neighbours measure to the bit what they do beside a healthy trial of the same shape."""
+    shared = even_bench(tmp_path)
+    members = setups(tmp_path / "sick", mixed=mixed)[:5]
+    members[1] = replace(members[1], steps=8)
+    expected = together(members, Pack(shared, 5), 5)
+    healthy = [replace(one, checkpoint_dir=one.checkpoint_dir / "healthy") for one in members]
+    pack = Pack(shared, 5)
+    reports: dict[str, list[Report]] = {one.key: [] for one in healthy}
+    for one in healthy:
+        pack.seat(one)
+    while len(pack.free_lanes) < 5:
+        for said in pack.advance():
+            reports[said.key].append(said.report)
+        sick = pack._trials[1]
+        if sick is not None and len(reports[healthy[0].key]) == 3:
+            for weight in sick.adapter.parameters:
+                weight.data.fill_(float("nan"))
+    ending = reports[healthy[1].key][-1].ending
+    assert ending is not None
+    assert ending.outcome == "diverged"
+    assert "nan" in ending.reason
+    for one in [healthy[0], *healthy[2:]]:
+        assert figures(reports[one.key]) == expected[one.key]
+
+
+def test_a_diverging_trial_ends_as_it_does_alone(tmp_path):
+    shared = even_bench(tmp_path)
+    members = setups(tmp_path)[:3]
+    members.append(replace(setup(tmp_path / "wild", family="sgd", lr=1e30), key="wild"))
+    measured = together(members, Pack(shared, 4), 4)
+    assert measured == alone(members, shared)
+    assert measured["wild"][-1]["ending"]["outcome"] == "diverged"
+
+
+def test_a_stopped_trial_goes_on_elsewhere_from_its_checkpoint(tmp_path):
+    shared = even_bench(tmp_path)
+    members = setups(tmp_path)[:3]
+    expected = alone(members, shared)
+    pack = Pack(shared, 3)
+    for one in members:
+        pack.seat(one)
+    for _ in range(5):
+        pack.advance()
+    pack.stop(1)
+    assert pack.free_lanes == (1,)
+    assert figures(run(Trial(members[1], shared))) == expected[members[1].key]
+    pack.close()
+    resumed = Pack(shared, 2)  # both go on from step 3
+    lanes = {resumed.seat(members[index]): members[index].key for index in (0, 2)}
+    reports: dict[str, list[Report]] = {key: [] for key in lanes.values()}
+    while len(resumed.free_lanes) < 2:
+        for said in resumed.advance():
+            reports[said.key].append(said.report)
+    for key, said in reports.items():
+        assert figures(said) == [one for one in expected[key] if one["step"] > 3]
+
+
+def test_a_trial_that_was_over_repeats_its_last_report(tmp_path):
+    shared = even_bench(tmp_path)
+    one = setup(tmp_path)
+    last = run(Trial(one, shared))[-1]
+    pack = Pack(shared, 1)
+    pack.seat(one)
+    assert [figures([said.report]) for said in pack.advance()] == [figures([last])]
+    assert pack.free_lanes == (0,)
+
+
+def test_the_base_runs_once_for_all_lanes_and_stays_as_it_was(tmp_path):
+    shared = even_bench(tmp_path)
+    base = shared.foundation.model
+    before = {name: weight.clone() for name, weight in base.state_dict().items()}
+    pack = Pack(shared, 3)
+    for one in setups(tmp_path)[:3]:
+        pack.seat(one)
+    pack.advance()
+    joint = pack._joint_model(pack._trials[0])._model
+    sizes = []
+    joint.register_forward_pre_hook(
+        lambda _, __, named: sizes.append(len(named["input_ids"])), with_kwargs=True
+    )
+    pack.advance()
+    assert sizes == [3 * 4]
+    assert joint.lm_head.weight is base.lm_head.weight
+    pack.close()
+    assert all(torch.equal(before[name], weight) for name, weight in base.state_dict().items())
+    assert before.keys() == base.state_dict().keys()
+
+
+def scarce_memory(monkeypatch: pytest.MonkeyPatch, max_rows: int) -> list[int]:
+    """Let passes of more rows than these fail; returns the sizes that were tried."""
+    from trainers import joint_model
+
+    real, tried = joint_model.target_losses, []
+
+    def scarce(model, batch):
+        tried.append(len(batch.input_ids))
+        if tried[-1] > max_rows:
+            raise torch.OutOfMemoryError("no room")
+        return real(model, batch)
+
+    monkeypatch.setattr(joint_model, "target_losses", scarce)
+    return tried
+
+
+def test_out_of_memory_lets_fewer_lanes_train_at_a_time(tmp_path, monkeypatch):
+    shared = even_bench(tmp_path)
+    members = setups(tmp_path)[:5]
+    expected = alone(members, shared)
+    tried = scarce_memory(monkeypatch, 8)
+    assert together(members, Pack(shared, 5), 5) == expected
+    assert sum(size > 8 for size in tried) == 2
+
+
+def test_out_of_memory_in_one_lane_halves_its_micro_batch(tmp_path, monkeypatch):
+    shared = even_bench(tmp_path)
+    members = setups(tmp_path)[:2]
+    scarce_memory(monkeypatch, 1)
+    for reports in together(members, Pack(shared, 2), 2).values():
+        assert reports[-1]["ending"]["outcome"] == "finished"
+        assert reports[-1]["metrics"]["micro_batch"] == 1
+
+
+def test_out_of_memory_with_one_row_is_an_outcome(tmp_path, monkeypatch):
+    shared = even_bench(tmp_path)
+    scarce_memory(monkeypatch, 0)
+    (reports,) = together([setup(tmp_path)], Pack(shared, 1), 1).values()
+    assert reports[-1]["ending"]["outcome"] == "out_of_memory"
+
+
+def test_what_a_pack_cannot_hold_is_refused(tmp_path):
+    shared = even_bench(tmp_path)
+    pack = Pack(shared, 1)
+    pack.seat(setup(tmp_path))
+    with pytest.raises(ValueError, match="All 1 lanes are taken"):
+        pack.seat(setup(tmp_path))
+    with pytest.raises(ValueError, match="at least 1"):
+        Pack(shared, 0)
+    with pytest.raises(SpecError, match="is an encoder"):
+        Pack(bench(tmp_path, encoder=True), 1)
