@@ -47,7 +47,7 @@ quickstart: install
 	$(BIN)/trialwright launch examples/quickstart.yaml --home $(HOME_DIR)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint types layers wheel test
 

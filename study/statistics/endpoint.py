@@ -147,32 +147,39 @@ def judge(endpoint: Endpoint, blank: PartResult, alpha: float) -> PartResult:
     """
     _check_units(endpoint)
     _check_attainable(endpoint, alpha)
-    values, limits = endpoint.sample, endpoint.thresholds
-    readings = [_reading(endpoint, series, alpha) for series in _all_series(endpoint)]
+    limits, all_series = endpoint.thresholds, _all_series(endpoint)
+    readings = [_reading(endpoint, series, alpha) for series in all_series]
     found = [read(endpoint.part.direction, one, limits) for one, _, _ in readings]
     worst = _weakest([verdict for verdict, _ in found])
-    verdict, grade = found[worst]
-    reading, level, kind = readings[worst]
-    wins = win_score(values - limits.null)
-    ends = (
-        wilson(wins, values.size, 0.95)
-        if values.size >= LEAST_UNITS_WILSON
-        else clopper_pearson(wins, values.size, 0.95)
-    )
-    p_t, p_flip = _fixed_ps(endpoint, _all_series(endpoint)[worst])
-    contrast = endpoint.contrast
+    (verdict, grade), (reading, level, kind) = found[worst], readings[worst]
+    p_t, p_flip = _fixed_ps(endpoint, all_series[worst])
     result = replace(
-        blank,
+        _described(endpoint, blank, all_series[worst]),
         verdict=verdict,
         grade=grade,
         reason="",
-        estimate=float(values.mean()),
         ci_low=_finite(reading.interval.low),
         ci_high=_finite(reading.interval.high),
         level=level,
         ci_kind=kind,
         p_t=p_t,
         p_signflip=p_flip,
+        fragile=(p_t <= 1 - level) != (p_flip <= 1 - level),
+    )
+    if verdict is Verdict.INCONCLUSIVE:
+        extra, half = _extra(endpoint, alpha)
+        result = replace(result, extra=extra, half_sesoi_n=half)
+    return replace(result, reason=reason(result))
+
+
+def _described(endpoint: Endpoint, blank: PartResult, values: "NDArray[np.float64]") -> PartResult:
+    """Estimate, sizes and units: all that does not depend on the level."""
+    contrast, limits = endpoint.contrast, endpoint.thresholds
+    wins = win_score(values - limits.null)
+    ends, _ = _share(wins, values.size, WIN_LEVEL)
+    return replace(
+        blank,
+        estimate=float(values.mean()),
         effect_size=_finite(effect_size(values - limits.null)),
         win_probability=wins / values.size,
         win_low=ends.low,
@@ -182,18 +189,13 @@ def judge(endpoint: Endpoint, blank: PartResult, alpha: float) -> PartResult:
         n_planned=endpoint.looks[-1] if endpoint.looks else None,
         n_unit=contrast.unit,
         look=None if endpoint.look is None or len(endpoint.looks) == 1 else endpoint.look + 1,
-        fragile=(p_t <= 1 - level) != (p_flip <= 1 - level),
         thresholds=limits,
         units=tuple(str(unit) for unit in contrast.differences.index),
-        differences=tuple(float(v) for v in values),
+        differences=tuple(float(v) for v in endpoint.sample),
         a_values=_tuple(contrast.a_values),
         b_values=_tuple(contrast.b_values),
         notes=contrast.notes,
     )
-    if verdict is Verdict.INCONCLUSIVE:
-        extra, half = _extra(endpoint, alpha)
-        result = replace(result, extra=extra, half_sesoi_n=half)
-    return replace(result, reason=reason(result))
 
 
 def _check_units(endpoint: Endpoint) -> None:

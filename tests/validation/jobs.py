@@ -161,6 +161,7 @@ def _search(num: int) -> Found:
 def _noise(num: int) -> Found:
     rates = traps.sensitivity_rates(num_studies=num, seed=SEED, sigmas=LONG_SIGMAS)
     rates += traps.grid_rates(num_studies=num, seed=SEED, sigmas=LONG_SIGMAS)
+    rates += traps.anchor_rates(num_studies=num, seed=SEED, sigmas=LONG_SIGMAS)
     by_ratio: dict[float, dict[str, float]] = {}
     for ratio in RATIOS:
         scenario = traps.noisy_scenario(ratio)

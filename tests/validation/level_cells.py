@@ -26,7 +26,9 @@ ALPHA = 0.05
 SIZES = (5, 10, 20)
 """Units at which coverage is measured."""
 SKEW_FLOOR = 0.80
-"""Least coverage that is accepted at 5 to 20 units where differences are lognormal; it is reported, not hidden."""
+"""Least coverage that is accepted at 5 to 20 units where differences are skewed; it is reported, not hidden."""
+TIED_FLOOR = 0.90
+"""The same for five units that may all be equal; five can never decide a claim at 5 %."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -220,12 +222,16 @@ def rates_of_coverage(
 ) -> list[Rate]:
     """One rate an interval."""
     skewed = asked.metric in scenario.skewed
+    tied = asked.metric in scenario.tied and size == SIZES[0]
     rates = []
     for interval, hit in hits.items():
         bound = at_least if asked.conservative else around
         low, high = bound(1 - ALPHA, len(hit), sigmas)
-        if skewed:
-            low, high = at_least(SKEW_FLOOR, len(hit), sigmas)
+        note = ""
+        if skewed or tied:
+            floor, why = (SKEW_FLOOR, "skewed") if skewed else (TIED_FLOOR, "five that may all tie")
+            low, high = at_least(floor, len(hit), sigmas)
+            note = f"{why}: at least {floor:.2f}"
         rates.append(
             Rate(
                 cell="V2",
@@ -236,7 +242,7 @@ def rates_of_coverage(
                 high=high,
                 num=len(hit),
                 n=size,
-                note=f"skewed: at least {SKEW_FLOOR:.2f}" if skewed else "",
+                note=note,
             )
         )
     return rates

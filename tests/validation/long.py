@@ -25,7 +25,7 @@ from tests.validation.bands import LONG_SIGMAS
 from tests.validation.familywise import familywise_rates
 from tests.validation.figures import BLUE, GREEN, VERMILLION
 from tests.validation.jobs import Found, Job, jobs, warm
-from tests.validation.tables_of_results import coverage_table, results, table
+from tests.validation.tables_of_results import coverage_table, results, table, verdict_table
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 PACKAGES = ("numpy", "scipy", "pandas", "statsmodels")
@@ -165,6 +165,7 @@ def _further(data: Mapping[str, Any]) -> list[str]:
     """Figures that no band judges: all four intervals by distribution, noise, tuning curves."""
     noise, tuning = data["noise"], data["tuning"]
     return [
+        *verdict_table(data["verdicts"]),
         "### Coverage of four intervals of a mean",
         "",
         *coverage_table(_ordered(data["intervals"])),
@@ -189,9 +190,10 @@ def _further(data: Mapping[str, Any]) -> list[str]:
 
 
 def _about(studies: int, workers: int, minutes: float) -> str:
+    processes = "1 process" if workers == 1 else f"{workers} processes"
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     return (
-        f"{datetime.now(tz=UTC):%Y-%m-%d}, commit {_commit()}, {studies} studies a cell, {workers} processes, "
+        f"{datetime.now(tz=UTC):%Y-%m-%d}, commit {_commit()}, {studies} studies a cell, {processes}, "
         f"{minutes:.0f} minutes; Python {platform.python_version()}, {versions}."
     )
 

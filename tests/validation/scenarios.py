@@ -182,6 +182,8 @@ class Scenario:
     """Metrics without a known truth here, or whose question has another sense."""
     skewed: frozenset[str] = frozenset()
     """Metrics whose differences are so skewed that the t-test is known to be off its level."""
+    tied: frozenset[str] = frozenset()
+    """Metrics of which five differences may all be equal, which makes an interval a point."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -209,6 +211,18 @@ def _twin(surface: Surface, **changes: Any) -> Surface:
     return replace(surface, name="b", **changes)
 
 
+_CLIFF = replace(_A, shape="cliff", diverge_above=0.4)
+_OF_LEARNING_RATES = frozenset(
+    {
+        "usable_mass",
+        "lr_width",
+        "basin_area",
+        "misspecification_cost",
+        "divergence_rate",
+        "tuning_curve",
+        "space_score",
+    }
+)
 _T5 = replace(_A, noise=0.15, noise_kind="t5")
 _LOGNORMAL = replace(_A, noise=0.15, noise_kind="lognormal")
 SAME = Scenario(name="same family twice", a=_A, b=_twin(_A))
@@ -219,6 +233,12 @@ NULLS: tuple[Scenario, ...] = (
         a=_A,
         b=_twin(_A, center=_A.center + 0.33),
         without=frozenset({"matched_loss"}),
+    ),
+    Scenario(
+        name="cliff, shifted",
+        a=_CLIFF,
+        b=_twin(_CLIFF, center=_CLIFF.center + 0.33),
+        without=frozenset(ASKED) - _OF_LEARNING_RATES,
     ),
     Scenario(
         name="unequal noise",
@@ -248,6 +268,7 @@ DIFFERENT = Scenario(
     b=_twin(_A),
     without=_COVERED,
     skewed=frozenset({"tuning_curve"}),
+    tied=frozenset({"lr_width"}),
 )
 SKEWED = Scenario(
     name="wider basin, lognormal noise against normal",

@@ -4,9 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from study.records import Phase
 from study.statistics.metrics import METRICS
+from study.statistics.results import Verdict
 from tests.validation.bands import Rate
 from tests.validation.scenarios import ASKED, COVERED, LAYOUT, NULLS
 
+SHOWN = (0.0, 0.5, 0.8)
+"""True effects at which the probability of every verdict is written out."""
 TITLES = {
     "V4": "V4. Verdicts at their boundaries",
     "V5": "V5. Ten null claims in one file",
@@ -88,6 +91,7 @@ def _coverage(rates: Sequence[Rate]) -> list[str]:
 
 
 def _list(rates: Sequence[Rate]) -> list[str]:
+    ordered = sorted(rates, key=lambda rate: (rate.scenario, rate.n if rate.cell == "V2" else 0))
     rows = [
         [
             rate.scenario,
@@ -97,7 +101,7 @@ def _list(rates: Sequence[Rate]) -> list[str]:
             f"{rate.low:.3f} to {'∞' if rate.high == float('inf') else f'{rate.high:.3f}'}",
             rate.note,
         ]
-        for rate in rates
+        for rate in ordered
     ]
     return table(["setting", "figure", "units", "found", "band", "note"], rows)
 
@@ -122,3 +126,16 @@ def coverage_table(coverage: Mapping[str, Mapping[int, Mapping[str, float]]]) ->
     ]
     sizes = sorted(next(iter(coverage.values())))
     return table(["differences", "interval", *(f"{n} units" for n in sizes)], rows)
+
+
+def verdict_table(shares: Mapping[int, Mapping[float, Mapping[Verdict, float]]]) -> list[str]:
+    """Probability of every verdict at a few true effects."""
+    verdicts = (Verdict.SUPPORTED, Verdict.EQUIVALENT, Verdict.INCONCLUSIVE, Verdict.REFUTED)
+    rows = [
+        [f"{effect:g}", str(n), *(f"{by_effect[effect][verdict]:.3f}" for verdict in verdicts)]
+        for n, by_effect in shares.items()
+        for effect in SHOWN
+    ]
+    head = ["true effect in sd", "units", *(verdict.value for verdict in verdicts)]
+    title = "### Verdicts at a smallest effect of interest and bound of half a standard deviation"
+    return [title, "", *table(head, rows), ""]

@@ -8,11 +8,12 @@ from scipy import stats
 from study.statistics.descriptive.lr_sensitivity import plug_in_sensitivity
 from study.statistics.metrics import METRICS
 from study.statistics.metrics.lr_slices import read_slices
+from study.statistics.metrics.misspecification import SHIFTS, misspecification_cost
 from study.statistics.paired import t_p
 from tests.validation import asha, estimands
-from tests.validation.bands import Rate, around
+from tests.validation.bands import Rate, around, at_most
 from tests.validation.level_cells import ALPHA, p_values, sample
-from tests.validation.scenarios import ASKED, LAYOUT, Scenario
+from tests.validation.scenarios import ASKED, DECADES, LAYOUT, Scenario
 from tests.validation.surface import Array, Surface
 from tests.validation.tables import Layout, trials_of
 
@@ -174,6 +175,52 @@ def false_positives(
         truth = scenario.truth(ASKED[name])
         shares[f"{name} against its truth"] = float((p_values(found, truth)["t"] <= ALPHA).mean())
     return shares
+
+
+ANCHOR_ERROR = 0.25
+"""Decades by which the tuned learning rates of two identical families miss their optimum, to either side."""
+
+
+def anchor_rates(*, num_studies: int, seed: int, sigmas: float) -> list[Rate]:
+    """V8: one cliff, seen around two tuned learning rates, looks like two, unless all anchors must agree."""
+    a = Surface(name="a", slopes={}, shape="cliff", diverge_above=np.inf)
+    layout = replace(LAYOUT, phases=("lr_slice",))
+    frame = trials_of((a, replace(a, name="b")), layout, seed=seed, num_studies=num_studies).frame
+    costs = {}
+    for name, sign in (("a", -1.0), ("b", 1.0)):
+        rows, lr = frame[frame["family"] == name], 10 ** (a.center + sign * ANCHOR_ERROR)
+        costs[name] = [
+            misspecification_cost(rows, tuned_lr=lr, decades=DECADES, shift=shift).to_numpy()
+            for shift in SHIFTS
+        ]
+    ps = [
+        [t_p(row) for row in (of_b - of_a).reshape(num_studies, layout.replicates)]
+        for of_a in costs["a"]
+        for of_b in costs["b"]
+    ]
+    rows = (
+        ("misspecification_cost rejects, tuned anchors alone", ps[0], WRONG, 1.0, "wrong on purpose"),
+        (
+            "misspecification_cost rejects, all anchors",
+            np.max(ps, axis=0),
+            *at_most(ALPHA, num_studies, sigmas),
+            "",
+        ),
+    )
+    return [
+        Rate(
+            cell="V8",
+            scenario=f"one cliff, tuned {2 * ANCHOR_ERROR:g} decades apart",
+            what=what,
+            observed=float((np.asarray(p) <= ALPHA).mean()),
+            low=low,
+            high=high,
+            num=num_studies,
+            n=layout.replicates,
+            note=note,
+        )
+        for what, p, low, high, note in rows
+    ]
 
 
 SHIFT = 0.33

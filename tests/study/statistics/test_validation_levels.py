@@ -23,6 +23,7 @@ STUDIES = 400
 FEWER = 200
 """Where every study takes a contrast of its own."""
 WHOLE = tuple(name for name, asked in ASKED.items() if asked.whole)
+HEAVY = next(scenario for scenario in NULLS if "t5" in scenario.name)
 SINGLE = tuple(name for name, asked in ASKED.items() if not asked.whole)
 
 
@@ -48,7 +49,7 @@ def test_tests_of_metrics_that_look_across_replicates_keep_their_level(metric):
 
 
 def test_the_variability_between_seeds_keeps_its_level_under_heavy_tails():
-    rates = level_rates(NULLS[3], num_studies=FEWER, seed=13, sigmas=FAST_SIGMAS, metrics=["seed_abs_dev"])
+    rates = level_rates(HEAVY, num_studies=FEWER, seed=13, sigmas=FAST_SIGMAS, metrics=["seed_abs_dev"])
     assert_in_bands(rates)
 
 

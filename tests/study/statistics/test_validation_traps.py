@@ -1,7 +1,7 @@
 """V7 to V9: the analyses that look right are shown to be wrong, and what the engine does instead to be right."""
 
 from tests.validation.bands import FAST_SIGMAS
-from tests.validation.traps import design_rates, grid_rates, search_rates, sensitivity_rates
+from tests.validation.traps import anchor_rates, design_rates, grid_rates, search_rates, sensitivity_rates
 
 
 def missed(rates):
@@ -22,3 +22,7 @@ def test_runs_are_no_independent_units_but_replicates_are():
 
 def test_a_grid_without_random_offsets_takes_another_learning_rate_for_another_width():
     assert missed(grid_rates(num_studies=300, seed=34, sigmas=FAST_SIGMAS)) == []
+
+
+def test_one_cliff_around_two_tuned_learning_rates_is_not_two_when_all_anchors_must_agree():
+    assert missed(anchor_rates(num_studies=300, seed=35, sigmas=FAST_SIGMAS)) == []
