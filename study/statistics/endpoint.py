@@ -154,7 +154,7 @@ def judge(endpoint: Endpoint, blank: PartResult, alpha: float) -> PartResult:
     (verdict, grade), (reading, level, kind) = found[worst], readings[worst]
     p_t, p_flip = _fixed_ps(endpoint, all_series[worst])
     result = replace(
-        _described(endpoint, blank, all_series[worst]),
+        _described(endpoint, blank, all_series[0]),
         verdict=verdict,
         grade=grade,
         reason="",

@@ -195,8 +195,6 @@ def test_the_least_favourable_anchor_decides():
     found = judged(endpoint(SAMPLE, anchors=(weaker, SAMPLE)))
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.p_t == pytest.approx(1.0)
-    assert found.estimate == pytest.approx(0.0)
-    assert found.ci_low < found.estimate < found.ci_high
     assert p_value(endpoint(SAMPLE, anchors=(weaker,))) == pytest.approx(1.0)
 
 
