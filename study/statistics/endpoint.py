@@ -1,7 +1,7 @@
 """One endpoint: paired differences, a registered part and a level become an estimate, its tests and a verdict."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -147,14 +147,11 @@ def judge(endpoint: Endpoint, blank: PartResult, alpha: float) -> PartResult:
     """
     _check_units(endpoint)
     _check_attainable(endpoint, alpha)
-    limits, all_series = endpoint.thresholds, _all_series(endpoint)
-    readings = [_reading(endpoint, series, alpha) for series in all_series]
-    found = [read(endpoint.part.direction, one, limits) for one, _, _ in readings]
-    worst = _weakest([verdict for verdict, _ in found])
-    (verdict, grade), (reading, level, kind) = found[worst], readings[worst]
-    p_t, p_flip = _fixed_ps(endpoint, all_series[worst])
+    reading, level, kind = _reading(endpoint, alpha)
+    verdict, grade = read(endpoint.part.direction, reading, endpoint.thresholds)
+    p_t, p_flip = _largest_p(endpoint, t_p), _largest_p(endpoint, sign_flip_p)
     result = replace(
-        _described(endpoint, blank, all_series[0]),
+        _described(endpoint, blank),
         verdict=verdict,
         grade=grade,
         reason="",
@@ -172,9 +169,9 @@ def judge(endpoint: Endpoint, blank: PartResult, alpha: float) -> PartResult:
     return replace(result, reason=reason(result))
 
 
-def _described(endpoint: Endpoint, blank: PartResult, values: "NDArray[np.float64]") -> PartResult:
+def _described(endpoint: Endpoint, blank: PartResult) -> PartResult:
     """Estimate, sizes and units: all that does not depend on the level."""
-    contrast, limits = endpoint.contrast, endpoint.thresholds
+    values, contrast, limits = endpoint.sample, endpoint.contrast, endpoint.thresholds
     wins = win_score(values - limits.null)
     ends, _ = _share(wins, values.size, WIN_LEVEL)
     return replace(
@@ -191,7 +188,7 @@ def _described(endpoint: Endpoint, blank: PartResult, values: "NDArray[np.float6
         look=None if endpoint.look is None or len(endpoint.looks) == 1 else endpoint.look + 1,
         thresholds=limits,
         units=tuple(str(unit) for unit in contrast.differences.index),
-        differences=tuple(float(v) for v in endpoint.sample),
+        differences=tuple(float(v) for v in values),
         a_values=_tuple(contrast.a_values),
         b_values=_tuple(contrast.b_values),
         notes=contrast.notes,
@@ -222,29 +219,36 @@ def _all_series(endpoint: Endpoint) -> list["NDArray[np.float64]"]:
     return [endpoint.sample, *(one.to_numpy(dtype=float) for one in endpoint.contrast.anchors)]
 
 
-def _weakest(verdicts: Sequence[Verdict]) -> int:
-    """The anchor with the least favourable verdict; the first of equals."""
-    order = (Verdict.INCONCLUSIVE, Verdict.REFUTED, Verdict.EQUIVALENT, Verdict.SUPPORTED)
-    if len(set(verdicts)) > 1 and Verdict.INCONCLUSIVE not in verdicts:
-        order = (Verdict.REFUTED, Verdict.EQUIVALENT, Verdict.SUPPORTED, Verdict.INCONCLUSIVE)
-    return min(range(len(verdicts)), key=lambda i: (order.index(verdicts[i]), i))
+def _reading(endpoint: Endpoint, alpha: float) -> tuple[Reading, float, str]:
+    """Intervals for the verdict, their level and their kind.
 
-
-def _reading(endpoint: Endpoint, values: "NDArray[np.float64]", alpha: float) -> tuple[Reading, float, str]:
-    """Intervals for the verdict, their level and their kind."""
-    wins = win_score(values - endpoint.contrast.null) / values.size
-    if endpoint.is_unplanned:
-        pair = [_anytime(endpoint, values, a) for a in (alpha, 2 * alpha)]
-        kind = "betting confidence sequence" if endpoint.contrast.binary else "t-mixture confidence sequence"
-        return Reading(interval=pair[0], equivalence_interval=pair[1], win_probability=wins), 1 - alpha, kind
-    level_p, kind = alpha, ""
+    Over anchors the interval reaches from the lowest end to the highest: what it excludes, every anchor excludes.
+    """
+    level_p, suffix = alpha, ""
     if len(endpoint.looks) > 1 and endpoint.look is not None:
         level_p = nominal_levels(endpoint.looks, alpha, endpoint.plan.spending)[endpoint.look]
-        kind = f" at look {endpoint.look + 1} of {len(endpoint.looks)}"
-    interval, name = _fixed(endpoint, values, 1 - level_p)
-    narrow, _ = _fixed(endpoint, values, 1 - min(2 * level_p, 1.0))
+        suffix = f" at look {endpoint.look + 1} of {len(endpoint.looks)}"
+    interval, kind = _hull(endpoint, level_p)
+    narrow, _ = _hull(endpoint, min(2 * level_p, 1.0))
+    values = endpoint.sample
+    wins = win_score(values - endpoint.contrast.null) / values.size
     reading = Reading(interval=interval, equivalence_interval=narrow, win_probability=wins)
-    return reading, 1 - level_p, f"{name}{kind}"
+    return reading, 1 - level_p, f"{kind}{suffix}"
+
+
+def _hull(endpoint: Endpoint, alpha: float) -> tuple[Interval, str]:
+    """The interval that holds those of all anchors, and the kind of the first."""
+    found = [_interval(endpoint, series, alpha) for series in _all_series(endpoint)]
+    ends = [interval for interval, _ in found]
+    return Interval(low=min(e.low for e in ends), high=max(e.high for e in ends)), found[0][1]
+
+
+def _interval(endpoint: Endpoint, values: "NDArray[np.float64]", alpha: float) -> tuple[Interval, str]:
+    if not endpoint.is_unplanned:
+        return _fixed(endpoint, values, 1 - alpha)
+    if endpoint.contrast.binary:
+        return betting_interval(values, alpha), "betting confidence sequence"
+    return confidence_sequence(values, alpha), "t-mixture confidence sequence"
 
 
 def _fixed(endpoint: Endpoint, values: "NDArray[np.float64]", level: float) -> tuple[Interval, str]:
@@ -265,18 +269,17 @@ def _share(hits: float, n: int, level: float) -> tuple[Interval, str]:
     return clopper_pearson(hits, n, level), "Clopper-Pearson"
 
 
-def _anytime(endpoint: Endpoint, values: "NDArray[np.float64]", alpha: float) -> Interval:
-    return betting_interval(values, alpha) if endpoint.contrast.binary else confidence_sequence(values, alpha)
+def _largest_p(endpoint: Endpoint, test: Test) -> float:
+    return max(_fixed_p(endpoint, series, test) for series in _all_series(endpoint))
 
 
-def _fixed_ps(endpoint: Endpoint, values: "NDArray[np.float64]") -> tuple[float, float]:
-    """Two-sided p of t and of sign-flip against the margin; for a claim of equality the two one-sided tests' p."""
+def _fixed_p(endpoint: Endpoint, values: "NDArray[np.float64]", test: Test) -> float:
+    """Two-sided p against the margin; for a claim of equality the two one-sided tests' p."""
     if endpoint.contrast.binary:
-        p = binomial_p(float(values.sum()), values.size)
-        return p, p
-    if endpoint.part.direction is not Direction.EQUIVALENT:
-        return t_p(values, endpoint.edge), sign_flip_p(values, endpoint.edge)
-    return _tost_p(endpoint, values, t_p), _tost_p(endpoint, values, sign_flip_p)
+        return binomial_p(float(values.sum()), values.size)
+    if endpoint.part.direction is Direction.EQUIVALENT:
+        return _tost_p(endpoint, values, test)
+    return test(values, endpoint.edge)
 
 
 def _tost_p(endpoint: Endpoint, values: "NDArray[np.float64]", test: Test) -> float:
@@ -294,7 +297,7 @@ def _tost_p(endpoint: Endpoint, values: "NDArray[np.float64]", test: Test) -> fl
 def _p_at_look(endpoint: Endpoint, values: "NDArray[np.float64]") -> float:
     if endpoint.is_unplanned:
         return min(1.0, math.exp(-max(_log_e(endpoint, values), 0.0)))
-    p = _fixed_ps(endpoint, values)[0]
+    p = _fixed_p(endpoint, values, t_p)
     if len(endpoint.looks) > 1 and endpoint.look is not None:
         return _repeated_p(p, endpoint.looks, endpoint.look, endpoint.plan.spending)
     return p

@@ -195,6 +195,9 @@ def test_the_least_favourable_anchor_decides():
     found = judged(endpoint(SAMPLE, anchors=(weaker, SAMPLE)))
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.p_t == pytest.approx(1.0)
+    ends = [stats.ttest_1samp(values, 0).confidence_interval(0.95) for values in (SAMPLE, weaker)]
+    assert (found.ci_low, found.ci_high) == pytest.approx((ends[1].low, ends[0].high))
+    assert found.ci_low < found.estimate < found.ci_high
     assert p_value(endpoint(SAMPLE, anchors=(weaker,))) == pytest.approx(1.0)
 
 

@@ -159,6 +159,9 @@ def test_looking_whenever_one_likes_is_wrong_with_t_and_right_with_looks_and_wit
 def test_the_worked_example_of_the_t_mixture():
     sample = np.random.default_rng(0).normal(0.5, 1, 12)
     assert t_mixture_log_e(sample) == pytest.approx(1.0972826429, abs=1e-10)
+    spread = (sample - sample.mean()) / sample.std(ddof=1)
+    at_t_of_2 = spread + 2 / math.sqrt(len(sample))  # savvi's log_bf(t^2 = 4, nu = 11, 1 / g = 1, n = 12)
+    assert t_mixture_log_e(at_t_of_2) == pytest.approx(0.4129271520, abs=1e-9)
 
 
 @pytest.mark.parametrize("g", [0.3, 1.0, 4.0])
