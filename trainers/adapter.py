@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from search_spaces.designs import derived_seed
 from search_spaces.families import family as find_family
-from trainers.moe_lora import MoeLoraConfig, adapter_parameters, initialize, routing_statistics
+from trainers.moe_lora import (
+    MoeLoraConfig,
+    adapter_parameters,
+    initialize,
+    moe_lora_layers,
+    routing_statistics,
+)
 from trainers.objective import Evaluation, evaluate
 from trainers.optimizers import MoeLoraOptimizer, build_optimizer
 from trainers.tasks import Example
@@ -27,6 +33,12 @@ class AttachedAdapter:
         self.optimizer = optimizer
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._peak_lrs = [group["lr"] for group in optimizer.param_groups]
+
+    @property
+    def num_experts(self) -> int:
+        """The most experts that a layer has."""
+        layers = moe_lora_layers(self.model)
+        return max(layer.moe_lora_settings["default"].num_experts for layer in layers)
 
     @property
     def lr(self) -> float:
@@ -53,9 +65,7 @@ class AttachedAdapter:
         """Scores, with the gates' mean entropy and the share of tokens that each expert received."""
         with routing_statistics(self.model) as routing:
             scores = self.evaluate(workbench, examples)
-        loads = enumerate(routing.expert_load_frac.tolist())
-        shares = {f"expert_load_frac.{number:02d}": share for number, share in loads}
-        return scores, {"gate_entropy_nats": routing.gate_entropy_nats, **shares}
+        return scores, routing.metrics(0, self.num_experts)
 
     def tensors(self) -> dict[str, Tensor]:
         """Trainable weights and optimizer moments by name."""

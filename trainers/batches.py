@@ -21,6 +21,9 @@ TOKENS_PER_BATCH = 1024
 GPU_FACTOR = 16
 """How many times as many tokens a GPU is given at once."""
 
+BUCKET = 32
+"""Positions in which the width of a training batch grows, so that most batches have one of a few widths."""
+
 
 class Facts(Protocol):
     """What batches must know of a base; `Foundation` has it."""
@@ -58,32 +61,45 @@ class Batch:
     """Shaped as the targets, true where there is one."""
 
 
-def make_batch(examples: Sequence[Example], facts: Facts) -> Batch:
+def bucketed_width(examples: Sequence[Example], max_tokens: int) -> int:
+    """Positions of a training batch of a causal model: the longest row's, rounded up to a bucket.
+
+    Args:
+        examples: one or more rows.
+        max_tokens: longest prompt with its answer and end of sequence, which is never read; the width stays below.
+    """
+    longest = max(len(one.prompt_ids) + len(one.option_ids[one.answer]) for one in examples)
+    return max(longest, min(-(-longest // BUCKET) * BUCKET, max_tokens - 1))
+
+
+def make_batch(examples: Sequence[Example], facts: Facts, width: int = 0) -> Batch:
     """Rows with their right answers, for training.
 
     Args:
         examples: one or more rows.
         facts: kind, tokens and device of the base.
+        width: least number of positions of a causal model's rows.
     """
     if facts.kind == "encoder":
         return encoder_batch(examples, facts)
     pairs = [(example.prompt_ids, example.option_ids[example.answer]) for example in examples]
-    return causal_batch(pairs, facts)
+    return causal_batch(pairs, facts, width)
 
 
-def causal_batch(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], facts: Facts) -> Batch:
+def causal_batch(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], facts: Facts, width: int = 0) -> Batch:
     """Prompts with the answers that follow them; the last position predicts the end of sequence.
 
     Args:
         pairs: tokens of a prompt and of its answer.
         facts: tokens and device of the base.
+        width: least number of positions.
     """
     rows = [[*prompt, *answer] for prompt, answer in pairs]
     targets = [[*answer, facts.eos_id] for _, answer in pairs]
-    attention_mask = _align_right([[1] * len(row) for row in rows], 0)
+    attention_mask = _align_right([[1] * len(row) for row in rows], 0, width)
     target_mask = _align_right([[1] * len(row) for row in targets], 0)
     return Batch(
-        input_ids=_align_right(rows, facts.pad_id).to(facts.device),
+        input_ids=_align_right(rows, facts.pad_id, width).to(facts.device),
         attention_mask=attention_mask.to(facts.device),
         position_ids=(attention_mask.cumsum(dim=1) - 1).clamp_min(0).to(facts.device),
         targets=_align_right(targets, facts.pad_id).to(facts.device),
@@ -105,6 +121,19 @@ def encoder_batch(examples: Sequence[Example], facts: Facts) -> Batch:
     )
 
 
+def repeated(batch: Batch, times: int) -> Batch:
+    """The same rows several times over, one after the other."""
+    if times == 1:
+        return batch
+    return Batch(
+        input_ids=batch.input_ids.repeat(times, 1),
+        attention_mask=batch.attention_mask.repeat(times, 1),
+        position_ids=None if batch.position_ids is None else batch.position_ids.repeat(times, 1),
+        targets=batch.targets.repeat(times, *[1] * (batch.targets.ndim - 1)),
+        target_mask=batch.target_mask.repeat(times, *[1] * (batch.target_mask.ndim - 1)),
+    )
+
+
 def length_batches(lengths: Sequence[int], facts: Facts, rows_per_batch: int | None) -> Iterator[list[int]]:
     """Indices of rows in batches of similar length, longest first.
 
@@ -121,7 +150,7 @@ def length_batches(lengths: Sequence[int], facts: Facts, rows_per_batch: int | N
         order = order[size:]
 
 
-def _align_right(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
+def _align_right(rows: Sequence[Sequence[int]], fill: int, width: int = 0) -> Tensor:
     """(B, T): rows that end together, filled on the left."""
-    width = max(len(row) for row in rows)
+    width = max(width, *(len(row) for row in rows))
     return torch.tensor([[fill] * (width - len(row)) + list(row) for row in rows])

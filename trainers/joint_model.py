@@ -13,19 +13,17 @@ from torch import Tensor, nn
 
 from search_spaces.errors import TrialFailedError
 from trainers.adapter import AttachedAdapter
-from trainers.batches import make_batch
-from trainers.moe_lora import moe_lora_layers
-from trainers.moe_lora.layer import AdapterSettings, MoeLoraLayer
+from trainers.batches import Batch, make_batch
+from trainers.lane_weights import LaneWeights
+from trainers.moe_lora import RoutingStatistics, moe_lora_layers
+from trainers.moe_lora.experts import Weights
 from trainers.moe_lora.packed import LaneStack, PackedLayer, PassRows
-from trainers.objective import target_losses
+from trainers.objective import Evaluation, evaluate_lanes, target_losses
 from trainers.tasks import Example
-from trainers.training_step import Accumulated, NextStep, dropout_seed, mean_loss, pieces_of_step
+from trainers.training_step import Accumulated, NextStep, StepRows, dropout_seed, mean_loss
 from trainers.workbench import Workbench
 
 Model = TypeVar("Model", bound=nn.Module)
-
-_PARTS = ("moe_lora_router", "moe_lora_A", "moe_lora_B")
-"""A layer's weights in the order of `LaneStack.parts`."""
 
 
 def sharing_copy(model: Model) -> Model:
@@ -35,7 +33,7 @@ def sharing_copy(model: Model) -> Model:
 
 
 class JointModel:
-    """Makes the gradients of one step of several lanes at once; moves no weight."""
+    """Runs several lanes at once: the gradients of their steps, and their scores. It moves no weight."""
 
     def __init__(self, workbench: Workbench, module_names: Sequence[str]) -> None:
         """Put packed layers in place of the named linear layers, in a copy that shares the base's weights."""
@@ -46,17 +44,18 @@ class JointModel:
             layer = PackedLayer(self._model.get_submodule(name), name)
             self._model.set_submodule(name, layer)
             self._layers.append(layer)
-        self._model.train()
-        self._settings: list[list[AdapterSettings]] = []
+        self._adapters: list[AttachedAdapter] = []
+        self._weights: LaneWeights | None = None
 
     def gradients(
-        self, adapters: Sequence[AttachedAdapter], coming: Sequence[NextStep]
+        self, adapters: Sequence[AttachedAdapter], coming: Sequence[NextStep], rows: Sequence[StepRows]
     ) -> list[Accumulated | TrialFailedError]:
         """Forward and backward over the lanes' batches, piece by piece; may be repeated.
 
         Args:
             adapters: one a lane; their weights get their gradients.
-            coming: each lane's next step, all with as many rows a pass.
+            coming: each lane's next step.
+            rows: each lane's rows, all in as many pieces of as many rows of as many positions.
 
         Returns:
             What each lane's passes came to, or why its step cannot be taken.
@@ -64,51 +63,82 @@ class JointModel:
         Raises:
             torch.OutOfMemoryError: the joint passes do not fit.
         """
-        self._load(adapters)
-        pieces = [pieces_of_step(self._workbench, one) for one in coming]
+        weights = self._load(adapters)
+        self._model.train()
         loss_sums, token_sums = [0.0] * len(coming), [0] * len(coming)
-        for number, examples in enumerate(zip(*pieces, strict=True)):
+        for number, pieces in enumerate(zip(*(one.pieces for one in rows), strict=True)):
             seeds = [dropout_seed(one.seed, one.step, number) for one in coming]
-            loss_L, tokens_L = self._pass(examples, seeds)
+            loss_L, tokens_L = self._pass(pieces, rows[0].width, seeds)
             loss_sums = [total + loss for total, loss in zip(loss_sums, loss_L.tolist(), strict=True)]
             token_sums = [total + tokens for total, tokens in zip(token_sums, tokens_L.tolist(), strict=True)]
-        self._hand_out(adapters, token_sums)
+        weights.hand_out(token_sums)
         return [
             _made(loss, tokens, one) for loss, tokens, one in zip(loss_sums, token_sums, coming, strict=True)
         ]
 
-    def _load(self, adapters: Sequence[AttachedAdapter]) -> None:
-        """Copy the lanes' weights into the stacks, which are kept while the lanes' settings stay as they are."""
-        lanes = [moe_lora_layers(adapter.model) for adapter in adapters]
-        by_layer = list(zip(*lanes, strict=True))
-        settings = [[layer.moe_lora_settings["default"] for layer in layers] for layers in by_layer]
-        if settings != self._settings:
-            for layer, members in zip(self._layers, by_layer, strict=True):
-                layer.stack = LaneStack.of(members)
-            self._settings = settings
-        places = [
-            part for lane in range(len(lanes)) for stack in self._stacks() for part in stack.parts(lane)
-        ]
-        weights: list[Tensor] = [weight for lane in lanes for layer in lane for weight in _weights(layer)]
-        with torch.no_grad():
-            torch._foreach_copy_(places, weights)
-        for stack in self._stacks():
-            for weight in stack.weights:
-                weight.grad = None
+    def evaluate(
+        self, adapters: Sequence[AttachedAdapter], examples: Sequence[Example]
+    ) -> list[tuple[Evaluation, dict[str, float]]]:
+        """Each lane's scores on the same rows, by likelihood, with its routing figures.
 
-    def _pass(self, examples: Sequence[list[Example]], seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """One forward and backward; returns each lane's loss in nats and its number of targets, (L,)."""
-        batch = make_batch([example for lane in examples for example in lane], self._workbench.foundation)
-        rows = PassRows(
-            num_rows=len(examples[0]),
-            widths=tuple(max(_width(example) for example in lane) for lane in examples),
-            dropout_seeds=tuple(seeds),
-            attention_mask=batch.attention_mask,
-        )
+        Raises:
+            torch.OutOfMemoryError: the joint passes do not fit.
+        """
+        self._load(adapters)
+        self._model.eval()
+        routing = RoutingStatistics(adapter="default")
+        for layer in self._layers:
+            layer.routing = routing
+        try:
+            scores = evaluate_lanes(
+                self._model, examples, self._workbench.foundation, len(adapters), self._announce
+            )
+        finally:
+            for layer in self._layers:
+                layer.routing = None
+        return [
+            (own, routing.metrics(lane, adapter.num_experts))
+            for lane, (own, adapter) in enumerate(zip(scores, adapters, strict=True))
+        ]
+
+    def _load(self, adapters: Sequence[AttachedAdapter]) -> LaneWeights:
+        """Copy the lanes' weights into the stacks, which are kept while the lanes stay as they are."""
+        if self._weights is None or self._adapters != list(adapters):
+            self._weights, self._adapters = LaneWeights([one.optimizer for one in adapters]), list(adapters)
+            lanes = [moe_lora_layers(adapter.model) for adapter in adapters]
+            for number, (layer, members) in enumerate(
+                zip(self._layers, zip(*lanes, strict=True), strict=True)
+            ):
+                settings = [member.moe_lora_settings["default"] for member in members]
+                layer.stack = LaneStack.of(settings, Weights(*self._weights.of_module(number)))
+        self._weights.load()
+        return self._weights
+
+    def forget(self, adapter: AttachedAdapter) -> None:
+        """Let go of an adapter that has left."""
+        if adapter in self._adapters:
+            self._weights, self._adapters = None, []
+            for layer in self._layers:
+                layer.stack = layer.rows = layer.balance_loss_L = None
+
+    def _announce(self, batch: Batch) -> None:
+        rows = PassRows(attention_mask=batch.attention_mask)
         for layer in self._layers:
             layer.rows = rows
-        loss_L = target_losses(self._model, batch).view(len(examples), -1).sum(1)
-        tokens_L = batch.target_mask.view(len(examples), -1).sum(1)
+
+    def _pass(
+        self, pieces: Sequence[Sequence[Example]], width: int, seeds: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """One forward and backward; returns each lane's loss in nats and its number of targets, (L,)."""
+        num_lanes = len(pieces)
+        batch = make_batch(
+            [example for lane in pieces for example in lane], self._workbench.foundation, width
+        )
+        rows = PassRows(attention_mask=batch.attention_mask, dropout_seeds=tuple(seeds))
+        for layer in self._layers:
+            layer.rows = rows
+        loss_L = target_losses(self._model, batch).view(num_lanes, -1).sum(1)
+        tokens_L = batch.target_mask.view(num_lanes, -1).sum(1)
         objective_L = loss_L
         balance_weight = self._workbench.workload.adapter.load_balance_weight
         if balance_weight:
@@ -118,18 +148,6 @@ class JointModel:
         torch.autograd.backward(objective_L, torch.ones_like(objective_L))
         return loss_L.detach(), tokens_L
 
-    def _hand_out(self, adapters: Sequence[AttachedAdapter], token_sums: Sequence[int]) -> None:
-        """Give each lane's weights their gradients, by token as a lone trial has them."""
-        for lane, (adapter, num_tokens) in enumerate(zip(adapters, token_sums, strict=True)):
-            gradients = [part.contiguous() for stack in self._stacks() for part in stack.gradients(lane)]
-            torch._foreach_div_(gradients, num_tokens)
-            weights = [weight for layer in moe_lora_layers(adapter.model) for weight in _weights(layer)]
-            for weight, gradient in zip(weights, gradients, strict=True):
-                weight.grad = gradient
-
-    def _stacks(self) -> list[LaneStack]:
-        return [layer.stack for layer in self._layers if layer.stack is not None]
-
 
 def _made(loss_nats_sum: float, num_tokens: int, coming: NextStep) -> Accumulated | TrialFailedError:
     try:
@@ -137,15 +155,6 @@ def _made(loss_nats_sum: float, num_tokens: int, coming: NextStep) -> Accumulate
     except TrialFailedError as error:
         return error
     return Accumulated(loss_nats=loss_nats, num_tokens=num_tokens)
-
-
-def _weights(layer: MoeLoraLayer) -> list[nn.Parameter]:
-    return [getattr(layer, name)["default"] for name in _PARTS]
-
-
-def _width(example: Example) -> int:
-    """Positions of a row with its right answer."""
-    return len(example.prompt_ids) + len(example.option_ids[example.answer])
 
 
 def _balance_loss(layer: PackedLayer) -> Tensor:

@@ -18,7 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from trainers.batches import Batch, Facts, causal_batch, encoder_batch, length_batches, make_batch
+from trainers.batches import (
+    Batch,
+    Facts,
+    causal_batch,
+    encoder_batch,
+    length_batches,
+    make_batch,
+    repeated,
+)
 from trainers.moe_lora import set_token_mask
 from trainers.tasks import Example
 
@@ -54,6 +62,12 @@ class _Sums:
     loss_nats: float = 0.0
     num_targets: int = 0
     credit: float = 0.0
+
+    def evaluation(self, num_rows: int) -> Evaluation:
+        """The scores that they come to."""
+        return Evaluation(
+            loss_nats=self.loss_nats / self.num_targets, accuracy=self.credit / num_rows, num_rows=num_rows
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,15 +136,35 @@ def evaluate(
         if facts.kind == "encoder":
             sums = _evaluate_encoder(model, examples, facts, rows_per_batch)
         else:
-            sums = _evaluate_causal(model, examples, facts, rows_per_batch)
+            (sums,) = _evaluate_causal(model, examples, facts, rows_per_batch=rows_per_batch)
             if scoring == "generate":
                 set_token_mask(model, None)
                 sums.credit = _generated_credit(model, examples, facts, rows_per_batch)
-    return Evaluation(
-        loss_nats=sums.loss_nats / sums.num_targets,
-        accuracy=sums.credit / len(examples),
-        num_rows=len(examples),
-    )
+    return sums.evaluation(len(examples))
+
+
+def evaluate_lanes(
+    model: nn.Module,
+    examples: Sequence[Example],
+    facts: Facts,
+    num_lanes: int,
+    prepare: Callable[[Batch], None],
+) -> list[Evaluation]:
+    """`evaluate` by likelihood for a causal base under the adapters of several lanes, each on the same rows.
+
+    Args:
+        model: reads the rows of every lane one after the other.
+        examples: one or more rows.
+        facts: tokens and device of the base.
+        num_lanes: how many lanes there are.
+        prepare: told of each batch, all lanes' rows in it, before its pass.
+
+    Returns:
+        Each lane's scores: its passes have the rows that they have alone.
+    """
+    with torch.inference_mode():
+        sums = _evaluate_causal(model, examples, facts, num_lanes=num_lanes, prepare=prepare)
+    return [one.evaluation(len(examples)) for one in sums]
 
 
 def _logits(model: nn.Module, batch: Batch) -> Tensor:
@@ -191,30 +225,68 @@ def _evaluate_encoder(
 
 
 def _evaluate_causal(
-    model: nn.Module, examples: Sequence[Example], facts: Facts, rows_per_batch: int | None
-) -> _Sums:
-    """The right answers' loss, and every option's log-likelihood."""
-    sums = _Sums()
-    scores = [[0.0] * len(example.option_ids) for example in examples]
+    model: nn.Module,
+    examples: Sequence[Example],
+    facts: Facts,
+    *,
+    rows_per_batch: int | None = None,
+    num_lanes: int = 1,
+    prepare: Callable[[Batch], None] = lambda _: None,
+) -> list[_Sums]:
+    """The right answers' loss, and every option's log-likelihood, under the adapters of each lane."""
+    sums = [_Sums() for _ in range(num_lanes)]
+    scores = [[[0.0] * len(example.option_ids) for example in examples] for _ in range(num_lanes)]
     sequences = [sequence for row, example in enumerate(examples) for sequence in _sequences(row, example)]
     lengths = [len(sequence.prompt_ids) + len(sequence.option_ids) for sequence in sequences]
     for chunk in length_batches(lengths, facts, rows_per_batch):
         members = [sequences[index] for index in chunk]
-        batch = causal_batch([(member.prompt_ids, member.option_ids) for member in members], facts)
-        logits = _logits(model, batch)
-        losses = _losses(logits, batch).cpu()
-        for place, member in enumerate(members):
-            example = examples[member.row]
-            if member.option == example.answer:
-                sums.loss_nats += losses[place].sum().item()
-                sums.num_targets += len(member.option_ids) + 1
-            if member.scores_all:
-                at_answer = logits[place, -2].cpu()
-                scores[member.row] = [at_answer[ids[0]].item() for ids in example.option_ids]
-            else:
-                scores[member.row][member.option] = -losses[place, :-1].sum().item()
-    sums.credit = sum(_credit(row, example.answer) for row, example in zip(scores, examples, strict=True))
+        pairs = [(member.prompt_ids, member.option_ids) for member in members]
+        batch = repeated(causal_batch(pairs, facts), num_lanes)
+        prepare(batch)
+        for own, own_scores, told in zip(
+            sums, scores, _told(_logits(model, batch), batch, members, examples, num_lanes), strict=True
+        ):
+            for member, (loss_nats, answer_nats, ranked) in zip(members, told, strict=True):
+                if member.option == examples[member.row].answer:
+                    own.loss_nats += loss_nats
+                    own.num_targets += len(member.option_ids) + 1
+                if member.scores_all:
+                    own_scores[member.row] = ranked
+                else:
+                    own_scores[member.row][member.option] = -answer_nats
+    for own, own_scores in zip(sums, scores, strict=True):
+        own.credit = sum(_credit(row, one.answer) for row, one in zip(own_scores, examples, strict=True))
     return sums
+
+
+def _told(
+    logits_NKV: Tensor,
+    batch: Batch,
+    members: Sequence[_Sequence],
+    examples: Sequence[Example],
+    num_lanes: int,
+) -> list[list[tuple[float, float, list[float]]]]:
+    """What a pass says of each lane's rows; the N rows of all lanes stand lane by lane.
+
+    A row's loss in nats with the end of sequence, its loss without, and the logits of the first tokens of its options.
+    """
+    losses_NK = _losses(logits_NKV, batch)
+    first_ids = [
+        torch.tensor([ids[0] if ids else 0 for ids in examples[member.row].option_ids]) for member in members
+    ]
+    options_NO = nn.utils.rnn.pad_sequence(first_ids, batch_first=True).repeat(num_lanes, 1)
+    ranked_NO = logits_NKV[:, -2].gather(-1, options_NO.to(logits_NKV.device))
+    told = [
+        (loss, answer, ranked[: len(examples[member.row].option_ids)])
+        for loss, answer, ranked, member in zip(
+            losses_NK.sum(-1).tolist(),
+            losses_NK[:, :-1].sum(-1).tolist(),
+            ranked_NO.tolist(),
+            [*members] * num_lanes,
+            strict=True,
+        )
+    ]
+    return [told[start : start + len(members)] for start in range(0, len(told), len(members))]
 
 
 def _sequences(row: int, example: Example) -> list[_Sequence]:

@@ -1,31 +1,36 @@
 """A pack: several trials trained together over one frozen base, each in a lane of its own.
 
-A joint step runs the base once over the rows of all lanes and each lane's experts over its own rows; then each
-lane's own optimizer moves its own weights. Weights, moments, seeds, schedule, clipping, step count, checkpoints,
-measurements and endings belong to the lane's `Trial`, which does not know that it is not alone, and whose
-measurements are those that it makes alone. They are so to the bit in float32 on one thread of a CPU, where the
-rows of the lanes have as many positions in each step. Elsewhere, padding rows to the longest lane's regroups sums
-of floating-point numbers, by which figures differ by about 1e-7, and more after many steps of a rule that
-magnifies small gradients.
+A joint step runs the base once over the rows of all lanes and each lane's experts over its own rows, then moves the
+weights of all lanes together, and lanes that are due are scored together. Weights, moments, seeds, schedule, clipping,
+step count, checkpoints, measurements and endings belong to the lane's `Trial`, whose measurements are those that it
+makes alone: to the bit in float32 on one thread of a CPU. Elsewhere a product of more rows may group its sums in
+another way, by which figures differ by about 1e-7, and more after many steps of a rule that magnifies small gradients.
+Lanes whose rows have another width (`trainers.batches.bucketed_width`) run in passes of their own.
 
-Only causal bases have packs so far: an encoder's head is trained in full, and would need a lane axis as well.
+An encoder's head is trained in full and would need a lane axis as well: encoders train alone, in packs of one lane.
 """
 
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
 from search_spaces.errors import SpecError
 from trainers.joint_model import JointModel, sharing_copy
 from trainers.moe_lora import moe_lora_layers
+from trainers.optimizers import step_together
 from trainers.reports import Report
-from trainers.trial import Made, Trial
+from trainers.training_step import Accumulated, StepRows, step_rows
+from trainers.trial import Made, Scores, Trial
 from trainers.trial_setup import TrialSetup
-from trainers.workbench import Workbench
+from trainers.workbench import HeldOut, Workbench
+
+Member = tuple[int, Trial]
+"""A lane and its trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,9 @@ class LaneReport:
     lane: int
     key: str
     """The trial's key, since a lane is taken again when its trial is over."""
-    report: Report
+    report: Report | None
+    failure: OSError | None = None
+    """In place of a report: the trial's surroundings failed, such as a full disk, and it has left the lane."""
 
 
 class Pack:
@@ -49,14 +56,13 @@ class Pack:
             lanes: how many trials may train together, at least 1.
 
         Raises:
-            SpecError: the base is an encoder.
+            SpecError: several lanes for an encoder.
         """
         if lanes < 1:
             raise ValueError(f"lanes is {lanes} but must be at least 1.")
-        if workbench.foundation.kind != "causal":
+        if workbench.foundation.kind != "causal" and lanes > 1:
             raise SpecError(
-                f"Base {workbench.foundation.name!r} is an encoder, whose head has no lanes; train it in one trial "
-                "a process."
+                f"Base {workbench.foundation.name!r} is an encoder, whose head has no lanes: write resources.lanes 1."
             )
         self._workbench = workbench
         self._benches = [_own_modules(workbench) for _ in range(lanes)]
@@ -86,6 +92,11 @@ class Pack:
         self._keys[lane] = setup.key
         return lane
 
+    def reports(self, lane: int) -> tuple[Report, ...]:
+        """All that the trial in a lane has reported, before a restoration too; nothing where there is none."""
+        trial = self._trials[lane]
+        return () if trial is None else tuple(trial.reports)
+
     def advance(self) -> tuple[LaneReport, ...]:
         """The next joint step; a lane that has not yet measured measures instead, its neighbours train.
 
@@ -93,25 +104,36 @@ class Pack:
         even fit by itself halves its micro-batch, as it does without a pack.
 
         Returns:
-            The reports that are due, one a lane at the most. A lane whose report carries an ending is free again.
+            The reports that are due, one a lane at the most. A lane whose report carries an ending, or that failed,
+            is free again.
         """
-        taken = [(lane, trial) for lane, trial in enumerate(self._trials) if trial is not None]
-        training = [(lane, trial) for lane, trial in taken if trial.reports and not trial.is_over]
-        reports = {lane: _said(trial) for lane, trial in taken if (lane, trial) not in training}
-        reports |= self._joint_step(training)
-        due = tuple(
-            LaneReport(lane=lane, key=self._keys[lane], report=reports[lane]) for lane in sorted(reports)
-        )
-        for said in due:
-            if said.report.ending is not None:
-                self.stop(said.lane)
-        return due
+        said: dict[int, Report | OSError] = {}
+        training: list[Member] = []
+        for lane, trial in enumerate(self._trials):
+            if trial is None:
+                continue
+            if trial.reports and not trial.is_over and len(self._trials) > 1:
+                training.append((lane, trial))
+            else:
+                said[lane] = _heard(partial(_next_report, trial))
+        due: list[Member] = []
+        for group in self._groups(training):
+            self._step(group, said, due)
+        if due:
+            self._measure(due, said)
+        reports = tuple(self._lane_report(lane, said[lane]) for lane in sorted(said))
+        for one in reports:
+            if one.report is None or one.report.ending is not None:
+                self.stop(one.lane)
+        return reports
 
     def stop(self, lane: int) -> None:
         """Free a lane; its trial, if it is not over, can go on elsewhere from its newest checkpoint."""
         trial = self._trials[lane]
         if trial is not None:
             self._trials[lane] = None
+            if self._joint is not None:
+                self._joint.forget(trial.adapter)
             trial.close()
 
     def close(self) -> None:
@@ -119,41 +141,79 @@ class Pack:
         for lane in range(len(self._trials)):
             self.stop(lane)
 
-    def _joint_step(self, members: Sequence[tuple[int, Trial]]) -> dict[int, Report]:
-        """One step of every member, in groups that are run together."""
-        reports: dict[int, Report] = {}
-        by_size = sorted(members, key=lambda member: member[1].next_step().micro_batch)
-        for _, same_size in itertools.groupby(by_size, key=lambda member: member[1].next_step().micro_batch):
-            waiting = list(same_size)
+    def _lane_report(self, lane: int, said: Report | OSError) -> LaneReport:
+        failure = said if isinstance(said, OSError) else None
+        report = said if isinstance(said, Report) else None
+        return LaneReport(lane=lane, key=self._keys[lane], report=report, failure=failure)
+
+    def _groups(self, members: Sequence[Member]) -> Iterator[list[tuple[Member, StepRows]]]:
+        """Members whose rows have one shape, as many at a time as fit."""
+        rows = [(member, step_rows(self._workbench, member[1].next_step())) for member in members]
+        rows.sort(key=lambda one: _shape(one[1]))
+        for _, alike in itertools.groupby(rows, key=lambda one: _shape(one[1])):
+            waiting = list(alike)
             while waiting:
-                group, waiting = waiting[: self._lanes_per_pass], waiting[self._lanes_per_pass :]
-                reports |= self._step_of_group(group)
-        return reports
+                size = self._lanes_per_pass
+                yield waiting[:size]
+                waiting = waiting[size:]
 
-    def _step_of_group(self, group: Sequence[tuple[int, Trial]]) -> dict[int, Report]:
+    def _step(
+        self, group: Sequence[tuple[Member, StepRows]], said: dict[int, Report | OSError], due: list[Member]
+    ) -> None:
+        """One step of trials that run together; notes what they say, and who is to be measured."""
         before = time.perf_counter()
-        made = self._gradients([trial for _, trial in group])
+        trials = [trial for (_, trial), _ in group]
+        made = self._gradients(trials, [rows for _, rows in group])
+        going = [trial for trial, one in zip(trials, made, strict=True) if isinstance(one, Accumulated)]
+        for trial in going:
+            trial.set_lr()
+        moved = iter(step_together([trial.adapter.optimizer for trial in going]))
+        outcomes = [next(moved) if isinstance(one, Accumulated) else None for one in made]
         share_s = (time.perf_counter() - before) / len(group)
-        reports = {}
-        for (lane, trial), one in zip(group, made, strict=True):
-            report = trial.take_step(one, device_s=share_s)
-            if report is not None:
-                reports[lane] = report
-        return reports
+        for ((lane, trial), _), one, outcome in zip(group, made, outcomes, strict=True):
+            try:
+                if trial.take_step(one, outcome, device_s=share_s):
+                    due.append((lane, trial))
+                elif trial.is_over:
+                    said[lane] = trial.reports[-1]
+            except OSError as error:
+                said[lane] = error
 
-    def _gradients(self, trials: Sequence[Trial]) -> list[Made]:
+    def _measure(self, due: Sequence[Member], said: dict[int, Report | OSError]) -> None:
+        """Score trials together, on the report split too where they have done their last step."""
+        before = time.perf_counter()
+        select = self._scores([trial for _, trial in due], "select")
+        last = [trial for _, trial in due if trial.is_at_its_last_step]
+        report = dict(zip(map(id, last), self._scores(last, "report"), strict=True))
+        share_s = (time.perf_counter() - before) / len(due)
+        for (lane, trial), scores in zip(due, select, strict=True):
+            final = report[id(trial)][0] if id(trial) in report else None
+            said[lane] = _heard(partial(trial.measured, scores, final, device_s=share_s))
+
+    def _scores(self, trials: Sequence[Trial], split: HeldOut) -> list[Scores]:
+        examples = getattr(self._workbench.data, split)
+        if self._workbench.workload.task.scoring == "likelihood" and len(trials) > 1:
+            try:
+                return self._joint_model(trials[0]).evaluate([trial.adapter for trial in trials], examples)
+            except torch.OutOfMemoryError:
+                half = math.ceil(len(trials) / 2)
+            return self._scores(trials[:half], split) + self._scores(trials[half:], split)
+        return [trial.adapter.evaluate_with_routing(self._workbench, examples) for trial in trials]
+
+    def _gradients(self, trials: Sequence[Trial], rows: Sequence[StepRows]) -> list[Made]:
+        coming = [trial.next_step() for trial in trials]
         try:
             return [
-                *self._joint_model(trials[0]).gradients(
-                    [trial.adapter for trial in trials], [trial.next_step() for trial in trials]
-                )
+                *self._joint_model(trials[0]).gradients([trial.adapter for trial in trials], coming, rows)
             ]
         except torch.OutOfMemoryError as error:
             too_large = error
         if len(trials) > 1:
             self._lanes_per_pass = half = math.ceil(len(trials) / 2)
-            return self._gradients(trials[:half]) + self._gradients(trials[half:])
-        return self._gradients(trials) if trials[0].halve_micro_batch() else [too_large]
+            return self._gradients(trials[:half], rows[:half]) + self._gradients(trials[half:], rows[half:])
+        if not trials[0].halve_micro_batch():
+            return [too_large]
+        return self._gradients(trials, [step_rows(self._workbench, trials[0].next_step())])
 
     def _joint_model(self, trial: Trial) -> JointModel:
         if self._joint is None:
@@ -162,12 +222,24 @@ class Pack:
         return self._joint
 
 
+def _shape(rows: StepRows) -> tuple[int, ...]:
+    return (rows.width, *(len(piece) for piece in rows.pieces))
+
+
+def _next_report(trial: Trial) -> Report:
+    """What a trial says by itself, or the last report of one that was over when it was seated."""
+    return trial.reports[-1] if trial.is_over else trial.advance()
+
+
+def _heard(say: Callable[[], Report]) -> Report | OSError:
+    """What a trial says, or why its surroundings did not let it."""
+    try:
+        return say()
+    except OSError as error:
+        return error
+
+
 def _own_modules(workbench: Workbench) -> Workbench:
     """A workbench whose base has modules of its own, so that an adapter on it is on no other, and shares the rest."""
     foundation = workbench.foundation
     return replace(workbench, foundation=replace(foundation, model=sharing_copy(foundation.model)))
-
-
-def _said(trial: Trial) -> Report:
-    """The first measurement, or the last of a trial that was over when it was seated."""
-    return trial.reports[-1] if trial.is_over else trial.advance()

@@ -11,7 +11,7 @@ import torch
 from search_spaces.designs import derived_seed
 from search_spaces.errors import TrialFailedError
 from trainers.adapter import AttachedAdapter
-from trainers.batches import make_batch
+from trainers.batches import bucketed_width, make_batch
 from trainers.moe_lora import load_balancing_loss, set_dropout_seed
 from trainers.objective import training_loss
 from trainers.tasks import Example
@@ -87,12 +87,26 @@ class Accumulated:
     """Supervised tokens of the batch."""
 
 
-def pieces_of_step(workbench: Workbench, coming: NextStep) -> list[list[Example]]:
+@dataclass(frozen=True, kw_only=True)
+class StepRows:
+    """The rows of a step."""
+
+    pieces: tuple[tuple[Example, ...], ...]
+    """One micro-batch a forward pass."""
+    width: int
+    """Positions of every pass of a causal model; 0 for an encoder, which takes the longest row's."""
+
+
+def step_rows(workbench: Workbench, coming: NextStep) -> StepRows:
     """The rows of a step, in the micro-batches of its forward passes."""
     train = workbench.data.train
     rows = rows_of_step(coming.seed, coming.step, workbench.workload.training.batch, len(train))
-    size = coming.micro_batch
-    return [[train[row] for row in rows[start : start + size]] for start in range(0, len(rows), size)]
+    examples, size = tuple(train[row] for row in rows), coming.micro_batch
+    is_causal = workbench.foundation.kind == "causal"
+    return StepRows(
+        pieces=tuple(examples[start : start + size] for start in range(0, len(rows), size)),
+        width=bucketed_width(examples, workbench.workload.task.max_tokens) if is_causal else 0,
+    )
 
 
 def dropout_seed(seed: int, step: int, piece: int) -> int:
@@ -139,13 +153,13 @@ def accumulate_gradients(
         TrialFailedError: the loss is not finite.
         torch.OutOfMemoryError: the micro-batch does not fit.
     """
-    pieces = pieces_of_step(workbench, NextStep(seed=seed, step=step, micro_batch=micro_batch))
+    rows = step_rows(workbench, NextStep(seed=seed, step=step, micro_batch=micro_batch))
     balance_weight = workbench.workload.adapter.load_balance_weight
     adapter.optimizer.zero_grad(set_to_none=True)
     adapter.set_training(training=True)
     loss_nats_sum, num_tokens = 0.0, 0
-    for number, piece in enumerate(pieces):
-        batch = make_batch(piece, workbench.foundation)
+    for number, piece in enumerate(rows.pieces):
+        batch = make_batch(piece, workbench.foundation, rows.width)
         set_dropout_seed(adapter.model, dropout_seed(seed, step, number))
         loss_sum, num_supervised = training_loss(adapter.model, batch)
         objective = loss_sum
@@ -155,9 +169,7 @@ def accumulate_gradients(
         loss_nats_sum += loss_sum.item()
         num_tokens += num_supervised
     loss_nats = mean_loss(loss_nats_sum, num_tokens, step=step)
-    for parameter in adapter.parameters:
-        if parameter.grad is not None:
-            parameter.grad.div_(num_tokens)
+    torch._foreach_div_([weight.grad for weight in adapter.parameters if weight.grad is not None], num_tokens)
     return Accumulated(loss_nats=loss_nats, num_tokens=num_tokens)
 
 
@@ -176,17 +188,17 @@ def apply_gradients(
         TrialFailedError: a gradient or update is not finite, or a matrix cannot be factorised.
     """
     adapter.set_lr_multiplier(lr_frac)
-    interval.lr = adapter.lr
     adapter.optimizer.step()
-    adapter.optimizer.zero_grad(set_to_none=True)
-    _add(interval, adapter, accumulated.loss_nats, accumulated.num_tokens)
+    add_step(interval, adapter, accumulated)
 
 
-def _add(interval: Interval, adapter: AttachedAdapter, loss_nats: float, num_tokens: int) -> None:
+def add_step(interval: Interval, adapter: AttachedAdapter, accumulated: Accumulated) -> None:
+    """Add the figures of a step that the adapter's optimizer has taken, in place."""
     figures = adapter.optimizer.last_step
+    interval.lr = adapter.lr
     interval.num_steps += 1
-    interval.num_tokens += num_tokens
-    interval.loss_nats_sum += loss_nats
+    interval.num_tokens += accumulated.num_tokens
+    interval.loss_nats_sum += accumulated.loss_nats
     interval.expert_grad_norm_sum += figures.expert_grad_norm
     interval.router_grad_norm_sum += figures.router_grad_norm
     interval.update_norm_sum += figures.update_norm

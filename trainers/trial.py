@@ -17,10 +17,19 @@ import torch
 from search_spaces.errors import TrialFailedError
 from trainers.adapter import attach_adapter
 from trainers.checkpoint import Checkpoint, load_newest, save_checkpoint
+from trainers.objective import Evaluation
+from trainers.optimizers import StepStatistics
 from trainers.perturbations import perturbed_scores
 from trainers.reports import Report, TrialEnding
 from trainers.schedule import lr_multiplier
-from trainers.training_step import Accumulated, Interval, NextStep, accumulate_gradients, apply_gradients
+from trainers.training_step import (
+    Accumulated,
+    Interval,
+    NextStep,
+    accumulate_gradients,
+    add_step,
+    apply_gradients,
+)
 from trainers.trial_setup import TrialSetup
 from trainers.workbench import Workbench
 
@@ -28,6 +37,12 @@ __all__ = ["Made", "Trial", "TrialSetup"]
 
 Made = Accumulated | TrialFailedError | torch.OutOfMemoryError
 """What the passes of a step came to, or why there are no gradients."""
+
+Moved = StepStatistics | TrialFailedError | None
+"""What an optimizer's step did, or why it was not taken."""
+
+Scores = tuple[Evaluation, dict[str, float]]
+"""Scores on the select split, with routing figures."""
 
 
 class Trial:
@@ -68,21 +83,57 @@ class Trial:
             report = self._out_of_memory(error)
         return self._recorded(report)
 
-    def take_step(self, made: Made, *, device_s: float) -> Report | None:
-        """One optimizer step with gradients that a pack has made; the report, where one is due after it.
+    def take_step(self, made: Made, moved: Moved, *, device_s: float) -> bool:
+        """Take note of a step that a pack has taken with this trial's adapter; whether a measurement is due now.
 
         Args:
-            made: what the passes came to, the gradients lying in the weights; or why there are none.
+            made: what the passes came to, or why there are no gradients.
+            moved: what the optimizer did, or why it could not; None where there were no gradients.
             device_s: this trial's share of the seconds they took.
+
+        Raises:
+            OSError: a checkpoint could not be written.
         """
         self._marked_at = time.perf_counter() - device_s
         target = self._next_report_step()
-        try:
-            report = self._stepped(made, target)
-        except torch.OutOfMemoryError as error:
-            report = self._out_of_memory(error)
+        if isinstance(made, torch.OutOfMemoryError):
+            self._recorded(self._out_of_memory(made))
+        elif isinstance(made, TrialFailedError) or isinstance(moved, TrialFailedError):
+            reason = made if isinstance(made, TrialFailedError) else moved
+            self._recorded(self._ended("diverged", str(reason), at_step=self._step + 1))
+        else:
+            add_step(self._interval, self.adapter, made)
+            self._step += 1
+            self._save_on_the_way(target)
         self._costs()
-        return None if report is None else self._recorded(report)
+        return not self.is_over and self._step >= target
+
+    def measured(self, select: Scores, report: Evaluation | None, *, device_s: float) -> Report:
+        """Take note of scores that a pack has made after a step, and report them.
+
+        Args:
+            select: scores on the select split, with routing figures.
+            report: scores on the report split; None: made here, where they are needed.
+            device_s: this trial's share of the seconds that they took.
+
+        Raises:
+            OSError: a checkpoint or the adapter could not be written.
+        """
+        self._marked_at = time.perf_counter() - device_s
+        try:
+            made = self._measured(select, report)
+        except torch.OutOfMemoryError as error:
+            made = self._out_of_memory(error)
+        return self._recorded(made)
+
+    def set_lr(self) -> None:
+        """Give the optimizer the learning rates of the coming step."""
+        self.adapter.set_lr_multiplier(lr_multiplier(self._training, self._step, self._setup.steps))
+
+    @property
+    def is_at_its_last_step(self) -> bool:
+        """Whether all steps are done."""
+        return self._step >= self._setup.steps
 
     def next_step(self) -> NextStep:
         """What the passes of the coming step depend on."""
@@ -94,14 +145,14 @@ class Trial:
         self._micro_batch = math.ceil(self._micro_batch / 2)
         return possible
 
-    def seconds_per_step(self, num_steps: int) -> float:
-        """Median wall-clock seconds of an optimizer step, after one that warms up; trains without reporting."""
+    def seconds_per_step(self, num_steps: int, *, num_warm_up: int = 1) -> float:
+        """Median wall-clock seconds of an optimizer step, after some that warm up; trains without reporting."""
         times = []
-        for _ in range(num_steps + 1):
+        for _ in range(num_warm_up + num_steps):
             before = time.perf_counter()
             self._train_one_step()
             times.append(time.perf_counter() - before)
-        return statistics.median(times[1:])
+        return statistics.median(times[num_warm_up:])
 
     def close(self) -> None:
         """Take the adapter off, leaving the base as it was."""
@@ -116,16 +167,6 @@ class Trial:
                 return self._ended("diverged", str(error), at_step=self._step + 1)
             self._save_on_the_way(target)
         return self._measure()
-
-    def _stepped(self, made: Made, target: int) -> Report | None:
-        try:
-            if isinstance(made, Exception):
-                raise made
-            self._move(made)
-        except TrialFailedError as error:
-            return self._ended("diverged", str(error), at_step=self._step + 1)
-        self._save_on_the_way(target)
-        return self._measure() if self._step >= target else None
 
     def _next_report_step(self) -> int:
         eval_every = self._training.eval_every
@@ -169,10 +210,17 @@ class Trial:
 
     def _measure(self) -> Report:
         """Evaluate on the select split; on the report split at the first and the last step."""
-        if self._step == 0:
+        select = None
+        if self._step > 0:
+            select = self.adapter.evaluate_with_routing(self._workbench, self._workbench.data.select)
+        return self._measured(select)
+
+    def _measured(self, select: Scores | None, report: Evaluation | None = None) -> Report:
+        """The report that scores make; no select scores stand for those before the first step."""
+        if select is None:
             metrics = self._first_metrics()
         else:
-            scores, routing = self.adapter.evaluate_with_routing(self._workbench, self._workbench.data.select)
+            scores, routing = select
             metrics = {"select_loss_nats": scores.loss_nats, "select_accuracy": scores.accuracy} | routing
         metrics |= self._interval.metrics() | self._costs()
         self._interval = self._interval.following()
@@ -181,7 +229,9 @@ class Trial:
             return self._ended("diverged", exploded, metrics)
         if self._step < self._setup.steps:
             return Report(step=self._step, metrics=metrics, ending=None)
-        return self._finished(metrics)
+        return self._finished(
+            metrics, report or self.adapter.evaluate(self._workbench, self._workbench.data.report)
+        )
 
     def _first_metrics(self) -> dict[str, float]:
         """Scores before any step; a causal base's are shared, an encoder's depend on the head's seed."""
@@ -208,8 +258,7 @@ class Trial:
             return f"The select loss {select_loss_nats:.3g} at step {self._step} exceeds {limit:.3g} nats."
         return None
 
-    def _finished(self, metrics: Mapping[str, float]) -> Report:
-        report = self.adapter.evaluate(self._workbench, self._workbench.data.report)
+    def _finished(self, metrics: Mapping[str, float], report: Evaluation) -> Report:
         if not math.isfinite(report.loss_nats):
             return self._ended("diverged", f"The report loss was {report.loss_nats}.", metrics)
         if self._setup.adapter_dir is not None:

@@ -1,8 +1,4 @@
-"""Packs: a trial measures in company what it measures alone, whatever its neighbours are and whatever they do.
-
-To the bit on one thread in float32 on a CPU, where the lanes' rows have as many positions; else to 1e-6, since
-padding then groups the sums of attention and of gradients in another way.
-"""
+"""Packs: a trial measures in company, to the bit on one thread in float32, what it measures alone."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -93,16 +89,6 @@ def together(members: Sequence[TrialSetup], pack: Pack, num_lanes: int) -> dict[
     return {key: figures(said) for key, said in reports.items()}
 
 
-def assert_close(measured: list[dict[str, object]], expected: list[dict[str, object]]) -> None:
-    """Equal outcomes, and figures within 1e-6."""
-    assert [one["step"] for one in measured] == [one["step"] for one in expected]
-    for one, other in zip(measured, expected, strict=True):
-        assert one["metrics"] == pytest.approx(other["metrics"], rel=1e-6, abs=1e-6)
-        if other["ending"] is not None:
-            assert one["ending"]["outcome"] == other["ending"]["outcome"]
-            assert one["ending"]["value"] == pytest.approx(other["ending"]["value"], rel=1e-6)
-
-
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("input_gradient", ["exact", "faithful"])
 def test_every_family_measures_in_company_what_it_measures_alone_to_the_bit(
@@ -132,17 +118,13 @@ def test_mixed_shapes_keep_every_bit(tmp_path, input_gradient, dropout):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("input_gradient", ["exact", "faithful"])
-def test_mixed_lengths_measure_the_same_within_rounding(tmp_path, input_gradient, dropout):
+def test_mixed_lengths_keep_every_bit(tmp_path, input_gradient, dropout):
     made = workload(tmp_path)
     adapter = made.adapter.model_copy(update={"dropout": dropout, "input_gradient": input_gradient})
     made = made.model_copy(update={"adapter": adapter})
     shared = open_workbench(made, tmp_path, tmp_path / "cache", "cpu")
     members = setups(tmp_path, mixed=True)
-    expected = alone(members, shared)
-    measured = together(members, Pack(shared, len(members)), len(members))
-    assert measured.keys() == expected.keys()
-    for key, reports in measured.items():
-        assert_close(reports, expected[key])
+    assert together(members, Pack(shared, len(members)), len(members)) == alone(members, shared)
 
 
 def test_gates_of_mixed_lanes_are_those_of_each_lane():

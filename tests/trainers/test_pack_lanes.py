@@ -10,6 +10,8 @@ from tests.trainers.test_pack import alone, even_bench, one_thread, setups, toge
 from tests.trainers.test_trial import bench, figures, run, setup
 from trainers.pack import Pack
 from trainers.reports import Report
+from trainers.tasks import Example
+from trainers.training_step import NextStep, step_rows
 from trainers.trial import Trial
 
 __all__ = ["one_thread"]
@@ -148,7 +150,7 @@ def test_out_of_memory_in_one_lane_halves_its_micro_batch(tmp_path, monkeypatch)
 def test_out_of_memory_with_one_row_is_an_outcome(tmp_path, monkeypatch):
     shared = even_bench(tmp_path)
     scarce_memory(monkeypatch, 0)
-    (reports,) = together([setup(tmp_path)], Pack(shared, 1), 1).values()
+    (reports,) = together([setup(tmp_path)], Pack(shared, 2), 2).values()
     assert reports[-1]["ending"]["outcome"] == "out_of_memory"
 
 
@@ -160,5 +162,72 @@ def test_what_a_pack_cannot_hold_is_refused(tmp_path):
         pack.seat(setup(tmp_path))
     with pytest.raises(ValueError, match="at least 1"):
         Pack(shared, 0)
-    with pytest.raises(SpecError, match="is an encoder"):
-        Pack(bench(tmp_path, encoder=True), 1)
+    with pytest.raises(SpecError, match=r"is an encoder, .* write resources\.lanes 1"):
+        Pack(bench(tmp_path, encoder=True), 2)
+
+
+def test_an_encoder_trains_in_a_pack_of_one_lane(tmp_path):
+    shared = bench(tmp_path, encoder=True)
+    members = [replace(setup(tmp_path / str(seed), seed=seed), key=str(seed)) for seed in (3, 4)]
+    assert together(members, Pack(shared, 1), 1) == alone(members, shared)
+
+
+def test_a_full_disk_ends_one_lane_and_no_other(tmp_path, monkeypatch):
+    from trainers import trial
+
+    shared = even_bench(tmp_path)
+    members = setups(tmp_path)[:3]
+    expected = alone(members, shared)
+    real = trial.save_checkpoint
+
+    def full_for_one(folder, checkpoint):
+        if folder == members[1].checkpoint_dir and checkpoint.step >= 3:
+            raise OSError(28, "No space left on device")
+        return real(folder, checkpoint)
+
+    monkeypatch.setattr(trial, "save_checkpoint", full_for_one)
+    pack = Pack(shared, 3)
+    for one in members:
+        pack.seat(one)
+    said = [one for _ in range(20) for one in pack.advance()]
+    failures = [one for one in said if one.failure is not None]
+    assert [(one.lane, one.key, one.report) for one in failures] == [(1, members[1].key, None)]
+    assert "No space left" in str(failures[0].failure)
+    assert pack.free_lanes == (0, 1, 2)
+    for one in (members[0], members[2]):
+        assert figures([told.report for told in said if told.key == one.key]) == expected[one.key]
+
+
+def test_a_restored_trial_shows_all_that_it_reported(tmp_path):
+    shared = even_bench(tmp_path)
+    one = setup(tmp_path)
+    pack = Pack(shared, 2)
+    pack.seat(one)
+    said = [told.report for _ in range(4) for told in pack.advance()]
+    pack.close()
+    resumed = Pack(shared, 2)
+    lane = resumed.seat(one)
+    assert figures(resumed.reports(lane)) == figures(said)
+    assert resumed.reports(1) == ()
+
+
+def test_lanes_of_another_width_run_in_passes_of_their_own(tmp_path):
+    """Rows of 40 positions beside rows of 10: neither is padded to the other's bucket."""
+    shared = bench(tmp_path)
+    long = Example(prompt_ids=(5,) * 40, option_ids=shared.data.train[0].option_ids, answer=0)
+    half = len(shared.data.train) // 2
+    train = (*shared.data.train[:half], *[long] * half)
+    task = shared.workload.task.model_copy(update={"max_tokens": 64})
+    shared = replace(
+        shared,
+        data=replace(shared.data, train=train),
+        workload=shared.workload.model_copy(update={"task": task}),
+    )
+    members = setups(tmp_path, mixed=True)[:4]
+    rows = [
+        step_rows(shared, NextStep(seed=one.seed, step=step, micro_batch=1))
+        for one in members
+        for step in (0, 1)
+    ]
+    assert {one.width for one in rows} <= {32, 63}
+    assert together(members, Pack(shared, 4), 4) == alone(members, shared)

@@ -44,7 +44,12 @@ def parameter_gates(gates_LTE: Tensor, selected_LTE: Tensor, gate_exponent: floa
         return gates_LTE
     if gate_exponent == 0:
         return selected_LTE.to(gates_LTE.dtype)
-    return gates_LTE.sqrt() if gate_exponent == 0.5 else gates_LTE.pow(gate_exponent)  # noqa: PLR2004
+    if gate_exponent == 0.5:  # noqa: PLR2004
+        return gates_LTE.sqrt()
+    wide = gates_LTE.dtype if gates_LTE.device.type == "mps" else torch.float64
+    return (
+        gates_LTE.to(wide).pow(gate_exponent).to(gates_LTE.dtype)
+    )  # in single, the last bit depends on the place
 
 
 def lane_top_k_gates(

@@ -4,8 +4,7 @@ Weights of all lanes lie in one tensor a factor, zero where a lane has fewer exp
 expert is never selected; a padded rank adds products with zero, so that neither has a gradient that counts. No
 product mixes lanes: a lane that is not a number stays alone with it.
 
-Dimensions: L lanes, B rows of a lane, S positions, T = B * S tokens, E experts, R rank, I input features,
-O output features.
+Dimensions: L lanes, B rows of a lane, S positions, T = B * S tokens, E experts, I input features.
 """
 
 from collections.abc import Sequence
@@ -26,21 +25,18 @@ from trainers.moe_lora.gating import (
     parameter_gates,
     top_k_gates,
 )
-from trainers.moe_lora.layer import AdapterSettings, MoeLoraLayer
+from trainers.moe_lora.layer import AdapterSettings
+from trainers.moe_lora.statistics import RoutingStatistics
 
 
 @dataclass(frozen=True, kw_only=True)
 class PassRows:
     """What the adapters must know of the rows of a forward pass."""
 
-    num_rows: int
-    """B, the same in every lane; rows of a lane stand together."""
-    widths: tuple[int, ...]
-    """Positions of each lane's rows when it is alone; the pass fills them up on the left to S."""
-    dropout_seeds: tuple[int, ...]
-    """Each lane's seed of this pass."""
     attention_mask: Tensor
-    """(L * B, S), 1 at real tokens."""
+    """(L * B, S), 1 at real tokens; rows of a lane stand together."""
+    dropout_seeds: tuple[int, ...] = ()
+    """Each lane's seed of this pass; none in evaluation, which drops nothing."""
 
 
 @dataclass(kw_only=True)
@@ -51,38 +47,23 @@ class LaneStack:
     """One a lane, alike in dropout and balancing."""
     weights: Weights
     """Leaves of autograd, so that all lanes' gradients arise in place."""
-    mixing: Mixing
+    training: Mixing
+    evaluation: Mixing
     num_experts_L11: Tensor | None  # noqa: N815 - a capital suffix is a tensor's dimensions
     """Experts of each lane; None where all have the same number."""
 
     @classmethod
-    def of(cls, layers: Sequence[MoeLoraLayer], adapter: str = "default") -> Self:
-        """Room for the adapters of the same layer in several lanes, zero so far."""
-        settings = tuple(layer.moe_lora_settings[adapter] for layer in layers)
-        widest = (max(one.num_experts for one in settings), max(one.r for one in settings))
-        first = layers[0].moe_lora_A[adapter]
-        shapes = (
-            (widest[0], layers[0].in_features),
-            (*widest, layers[0].in_features),
-            (widest[0], layers[0].out_features, widest[1]),
-        )
-        zeros = (first.new_zeros((len(layers), *shape)).requires_grad_() for shape in shapes)
+    def of(cls, settings: Sequence[AdapterSettings], weights: Weights) -> Self:
+        """How lanes with these settings and weights mix their experts."""
         num_experts = [one.num_experts for one in settings]
         differ = len(set(num_experts)) > 1
         return cls(
-            settings=settings,
-            weights=Weights(*zeros),
-            mixing=lane_mixing(settings, like=first),
-            num_experts_L11=_per_lane(num_experts, like=first, dtype=torch.long) if differ else None,
+            settings=tuple(settings),
+            weights=weights,
+            training=lane_mixing(settings, like=weights.A, dropped=True),
+            evaluation=lane_mixing(settings, like=weights.A, dropped=False),
+            num_experts_L11=_per_lane(num_experts, like=weights.A, dtype=torch.long) if differ else None,
         )
-
-    def parts(self, lane: int) -> list[Tensor]:
-        """Views of a lane's own router, A and B."""
-        return self._own(self.weights, lane)
-
-    def gradients(self, lane: int) -> list[Tensor]:
-        """A lane's gradients of router, A and B."""
-        return self._own(Weights(*(_gradient(weight) for weight in self.weights)), lane)
 
     def balance_loss(self, logits_LTE: Tensor, selected_LTE: Tensor, weight_LT: Tensor) -> Tensor:
         """Load-balancing loss of each lane, as `trainers.moe_lora.gating.balance_loss`."""
@@ -90,14 +71,6 @@ class LaneStack:
             return balance_loss(logits_LTE, selected_LTE, weight_LT)
         hidden_LTE = hidden_beyond(logits_LTE, self.num_experts_L11)
         return balance_loss(hidden_LTE, selected_LTE, weight_LT, self.num_experts_L11.flatten())
-
-    def _own(self, weights: Weights, lane: int) -> list[Tensor]:
-        num_experts, rank = self.settings[lane].num_experts, self.settings[lane].r
-        return [
-            weights.router[lane, :num_experts],
-            weights.A[lane, :num_experts, :rank],
-            weights.B[lane, :num_experts, :, :rank],
-        ]
 
 
 class PackedLayer(nn.Module):
@@ -112,47 +85,48 @@ class PackedLayer(nn.Module):
         self.stack: LaneStack | None = None
         self.rows: PassRows | None = None
         self.balance_loss_L: Tensor | None = None
+        self.routing: RoutingStatistics | None = None
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The base layer's output plus that of every lane's experts, in the base's dtype; x is (L * B, S, I)."""
         result: Tensor = self.base_layer(x, *args, **kwargs)
         if self.stack is None or self.rows is None:
             return result
-        keep_LTI = self._dropout_mask(x, self.stack.settings[0].dropout, self.rows)
-        output, logits_LTE, _, selected_LTE = mix_experts(
-            x, *self.stack.weights, mixing=self.stack.mixing, keep_LTI=keep_LTI
+        keep_LTI = self._dropout_mask(x, self.stack.settings, self.rows)
+        output, logits_LTE, gates_LTE, selected_LTE = mix_experts(
+            x,
+            *self.stack.weights,
+            mixing=self.stack.evaluation if keep_LTI is None else self.stack.training,
+            keep_LTI=keep_LTI,
         )
-        if self.stack.settings[0].balanced:
-            weight_LT = self.rows.attention_mask.reshape(len(self.stack.settings), -1).to(logits_LTE.dtype)
+        weight_LT = self.rows.attention_mask.reshape(len(self.stack.settings), -1).to(logits_LTE.dtype)
+        if self.routing is not None:
+            self.routing.add(self.module_name, gates_LTE, selected_LTE, weight_LT)
+        if self.stack.settings[0].balanced and self.rows.dropout_seeds:
             self.balance_loss_L = self.stack.balance_loss(logits_LTE, selected_LTE, weight_LT)
         if self.quantization_backend is None:
             result += output  # in place: adds in the wider dtype, rounds once, no copy
             return result
         return (result + output).to(result.dtype)
 
-    def _dropout_mask(self, x: Tensor, dropout: float, rows: PassRows) -> Tensor | None:
-        """keep_LTI; every lane draws from its own stream what it draws alone, so padding draws nothing."""
-        if dropout == 0:
+    def _dropout_mask(self, x: Tensor, settings: Sequence[AdapterSettings], rows: PassRows) -> Tensor | None:
+        """keep_LTI; every lane draws from its own stream what it draws alone."""
+        if settings[0].dropout == 0 or not rows.dropout_seeds:
             return None
         seeds = [derived_seed(seed, self.module_name) for seed in rows.dropout_seeds]
-        length, features = x.shape[-2:]
-        if set(rows.widths) == {length}:
-            return keep_mask(seeds, rows.num_rows * length, features, dropout=dropout, device=x.device)
-        keep_LBSI = x.new_zeros((len(seeds), rows.num_rows, length, features), dtype=torch.uint8)
-        for keep_BSI, seed, width in zip(keep_LBSI, seeds, rows.widths, strict=True):
-            mask = keep_mask([seed], rows.num_rows * width, features, dropout=dropout, device=x.device)
-            keep_BSI[:, length - width :] = mask.view(rows.num_rows, width, features)
-        return keep_LBSI.flatten(1, 2)
+        num_tokens = x.shape[:-1].numel() // len(seeds)
+        return keep_mask(seeds, num_tokens, x.shape[-1], dropout=settings[0].dropout, device=x.device)
 
 
-def lane_mixing(settings: Sequence[AdapterSettings], *, like: Tensor) -> Mixing:
-    """How each lane mixes its experts in training; one plain `Mixing` where all lanes do it alike.
+def lane_mixing(settings: Sequence[AdapterSettings], *, like: Tensor, dropped: bool) -> Mixing:
+    """How each lane mixes its experts; one plain `Mixing` where all lanes do it alike.
 
     Args:
         settings: one a lane.
         like: a weight of theirs, for dtype and device.
+        dropped: whether there is a dropout mask where the settings ask for one.
     """
-    mixings = [one.mixing(dropped=one.dropout > 0, gating=top_k_gates) for one in settings]
+    mixings = [one.mixing(dropped=dropped and one.dropout > 0, gating=top_k_gates) for one in settings]
     if len({(one.num_experts, mixing) for one, mixing in zip(settings, mixings, strict=True)}) == 1:
         return mixings[0]
     scales = [one.scale for one in mixings]
@@ -223,7 +197,3 @@ def _lane_parameter_gating(exponents: Sequence[float], like: Tensor) -> Paramete
 def _per_lane(values: Sequence[Any], *, like: Tensor, dtype: torch.dtype) -> Tensor:
     """(L, 1, 1)."""
     return torch.tensor(values, dtype=dtype, device=like.device)[:, None, None]
-
-
-def _gradient(weight: Tensor) -> Tensor:
-    return torch.zeros_like(weight) if weight.grad is None else weight.grad

@@ -14,6 +14,7 @@ from trainers.moe_lora.adapter import adapter_parameters
 from trainers.optimizers import adamw, sgd
 from trainers.optimizers.optimizer import EXPERTS_A, EXPERTS_B, HEAD, ROUTERS, MoeLoraOptimizer, Rule
 from trainers.optimizers.step_statistics import NonFiniteStepError, StepStatistics
+from trainers.optimizers.together import step_together
 
 RULES: dict[str, Rule] = {"sgd": sgd, "adamw": adamw}
 """The base rules by name."""
@@ -111,10 +112,15 @@ def _require(broken_rule: Callable[[float], str], **values: float | None) -> Non
 
 
 __all__ = [
+    "EXPERTS_A",
+    "EXPERTS_B",
+    "HEAD",
+    "ROUTERS",
     "RULES",
     "MoeLoraOptimizer",
     "NonFiniteStepError",
     "Rule",
     "StepStatistics",
     "build_optimizer",
+    "step_together",
 ]

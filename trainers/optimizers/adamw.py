@@ -13,52 +13,60 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from trainers.optimizers.buffers import Buffer
+
 RELEASE_UPDATES_A_FIRST = True
 """Whether the method's release preconditions B with the A that this step has already changed."""
+SETTINGS: tuple[str, ...] = ("betas", "eps", "bias_correction", "fused")
+"""What of a parameter group the rule reads, besides `lr` and `weight_decay`."""
 
 _LONG_PAST = 1e9
 """A step count at which both bias corrections are exactly 1 for any usable beta."""
 
 
-def update(
-    weights: Sequence[Tensor],
-    directions: Sequence[Tensor],
-    states: Sequence[dict[str, Any]],
-    group: Mapping[str, Any],
+def fill_changes(
+    buffers: Sequence[Buffer], directions: Sequence[Tensor], lrs: Sequence[float], settings: Mapping[str, Any]
 ) -> None:
-    """Move the weights of one parameter group in place.
+    """Write what a step adds to the weights, decay aside, into the buffers' `changes`, and move the moments.
+
+    A step at learning rate 1 from zero is made for all, and then scaled, so that one call serves any rates.
 
     Args:
-        weights: the parameters.
+        buffers: of any number of optimizers; their moments `step`, `exp_avg` and `exp_avg_sq` are made when absent.
         directions: their gradients or preconditioned gradients.
-        states: their optimizer states: `step`, `exp_avg` and `exp_avg_sq`, made when empty.
-        group: the parameter group; `lr`, `weight_decay`, `betas`, `eps`, `bias_correction` and `fused` count.
+        lrs: their learning rates.
+        settings: `betas`, `eps`, `bias_correction` and `fused`, the same for all.
     """
-    for weight, state in zip(weights, states, strict=True):
-        if not state:
-            step_device = weight.device if group["fused"] else torch.device("cpu")
-            state["step"] = torch.zeros((), device=step_device)
-            state["exp_avg"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
-    steps = [state["step"] for state in states]
-    counted = steps if group["bias_correction"] else [torch.full_like(step, _LONG_PAST) for step in steps]
+    for buffer in buffers:
+        if not buffer.moments:
+            steps_on = buffer.weights.device if settings["fused"] else torch.device("cpu")
+            buffer.moments = {
+                "step": torch.zeros(len(buffer.params), device=steps_on),
+                "exp_avg": torch.zeros_like(buffer.weights),
+                "exp_avg_sq": torch.zeros_like(buffer.weights),
+            }
+    steps = [buffer.moments["step"] for buffer in buffers]
+    torch._foreach_add_(steps, 1)
+    before = [
+        step[0] - 1 if settings["bias_correction"] else torch.full_like(step[0], _LONG_PAST) for step in steps
+    ]
+    changes = [buffer.changes for buffer in buffers]
+    torch._foreach_zero_(changes)
     adamw(
-        list(weights),
+        changes,
         list(directions),
-        [state["exp_avg"] for state in states],
-        [state["exp_avg_sq"] for state in states],
+        [buffer.moments["exp_avg"] for buffer in buffers],
+        [buffer.moments["exp_avg_sq"] for buffer in buffers],
         [],
-        counted,
-        fused=group["fused"],
-        foreach=None if not group["fused"] else False,
+        before,
+        fused=settings["fused"],
+        foreach=None if not settings["fused"] else False,
         amsgrad=False,
-        beta1=group["betas"][0],
-        beta2=group["betas"][1],
-        lr=group["lr"],
-        weight_decay=group["weight_decay"],
-        eps=group["eps"],
+        beta1=settings["betas"][0],
+        beta2=settings["betas"][1],
+        lr=1.0,
+        weight_decay=0.0,
+        eps=settings["eps"],
         maximize=False,
     )
-    if counted is not steps:
-        for step in steps:
-            step.add_(1)
+    torch._foreach_mul_(changes, list(lrs))

@@ -1,41 +1,37 @@
 """The SGD rule: the direction times the learning rate, no momentum, as in the method's release.
 
-Source: `torch.optim.sgd`, which does the arithmetic. Weight decay is added to the direction after any
-preconditioning, so that it is decoupled from the preconditioner.
+Source: `torch.optim.sgd`. Weight decay is added after any preconditioning, so that it is decoupled from the
+preconditioner.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.optim.sgd import sgd
+
+from trainers.optimizers.buffers import Buffer
 
 RELEASE_UPDATES_A_FIRST = False
 """Whether the method's release preconditions B with the A that this step has already changed."""
+SETTINGS: tuple[str, ...] = ()
+"""What of a parameter group the rule reads, besides `lr` and `weight_decay`."""
 
 
-def update(
-    weights: Sequence[Tensor],
+def fill_changes(
+    buffers: Sequence[Buffer],
     directions: Sequence[Tensor],
-    states: Sequence[dict[str, Any]],
-    group: Mapping[str, Any],
+    lrs: Sequence[float],
+    settings: Mapping[str, Any],  # noqa: ARG001
 ) -> None:
-    """Move the weights of one parameter group in place.
+    """Write what a step adds to the weights, decay aside, into the buffers' `changes`.
 
     Args:
-        weights: the parameters.
+        buffers: of any number of optimizers.
         directions: their gradients or preconditioned gradients.
-        states: their optimizer states; SGD keeps none.
-        group: the parameter group; `lr` and `weight_decay` are read.
+        lrs: their learning rates.
+        settings: nothing.
     """
-    sgd(
-        list(weights),
-        list(directions),
-        [None for _ in states],
-        weight_decay=group["weight_decay"],
-        momentum=0.0,
-        lr=group["lr"],
-        dampening=0.0,
-        nesterov=False,
-        maximize=False,
-    )
+    changes = [buffer.changes for buffer in buffers]
+    torch._foreach_copy_(changes, list(directions))
+    torch._foreach_mul_(changes, [-lr for lr in lrs])

@@ -98,7 +98,7 @@ def test_layers_with_unlike_numbers_of_experts():
         model(data(0, torch.float64)[0])
     per_layer = [[1 / 4] * 4 + [0] * 2, None]
     first = torch.tensor(per_layer[0])
-    second = statistics.layers["second"].slots / statistics.layers["second"].slots.sum()
+    second = statistics.layers["second"].slots_LE[0] / statistics.layers["second"].slots_LE[0].sum()
     torch.testing.assert_close(statistics.expert_load_frac.double(), (first.double() + second.double()) / 2)
 
 
