@@ -45,7 +45,7 @@ class Home:
 
     @property
     def cache_dir(self) -> Path:
-        """Encoded text, safe to delete."""
+        """Encoded text and the weights that packs of a machine share, safe to delete."""
         return self.root / "cache"
 
     @property

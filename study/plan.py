@@ -1,29 +1,28 @@
 """What a study will cost, from its counts and from a few steps timed on this machine.
 
-Every family is timed at its default configuration, so the prediction is for trials of that size; a search costs
-at most what is said, since stopping saves steps.
+Every family is timed at its default configuration, so the prediction is for trials of that size.
 """
 
 import math
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
-from search_spaces import extent
-from study.cluster import fit_packs, this_machine
-from study.halving import rung_steps
+from study.cluster import Packs, fit_packs, this_machine
 from study.home import Home
+from study.prediction import most_lanes, predicted
 from study.preflight import preflight, with_claims
-from study.protocol import DEFAULT, LR_DOWN, LR_UP, default_params, slice_counts, trial_counts
+from study.protocol import DEFAULT, LR_DOWN, LR_UP, slice_counts, trial_counts
 from study.records import Phase
 from study.spec import StudySpec
 
 if TYPE_CHECKING:
+    from trainers.calibrated import Calibration
+    from trainers.trial_setup import TrialSetup
     from trainers.workbench import Workbench
 
 NUM_TIMED_STEPS = 3
@@ -116,7 +115,7 @@ def plan_study(
     spec = with_claims(spec)
     preflight(spec, home, tracking_uri=home.tracking_uri, address=None, say=say)
     plan = counted_plan(spec) | {"smallest_effects": smallest_effects(spec)}
-    return plan | _costs(spec, home, plan, say) if measure else plan
+    return plan | _costs(spec, home, say) if measure else plan
 
 
 def plan_text(plan: dict[str, Any]) -> str:
@@ -137,18 +136,31 @@ def plan_text(plan: dict[str, Any]) -> str:
     lines += _effect_lines(plan["smallest_effects"])
     if plan["device_seconds_per_step"] is None:
         return "\n".join(lines)
+    lines += _speed_lines(plan)
     lines.append("Device-seconds, at the most:")
     for phase, families in plan["device_seconds"].items():
         lines.append(f"  {phase:<13} {sum(families.values()):>7.0f}  ({_listed(families)})")
-    here = f"{plan['packs_here']} packs on this machine at most {plan['hours_here']:.2f} hours"
+    here = f"{_counted(plan['packs_here'], 'pack')} of {_counted(plan['lanes'], 'lane')} on this machine"
     paired = any(place.startswith(Phase.SENSITIVITY) for place in plan["beside_counts"])
     but = ", but for those that claims pair" if paired else ""
     lines += [
-        f"In all at most {plan['device_hours']:.2f} device-hours; with {here}.",
+        f"In all at most {plan['device_hours']:.2f} device-hours; with {here} at most {plan['hours_here']:.2f} hours.",
         f"Memory of a pack: {plan['pack_bytes'] / 2**30:.2f} GiB.",
         f"Equal budgets: every family has the same trials and steps in every phase{but}.",
     ]
     return "\n".join(lines)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def _speed_lines(plan: dict[str, Any]) -> list[str]:
+    """Trial-steps per second at each number of lanes that was tried."""
+    speeds = plan["steps_per_second"]
+    lines = ["Trial-steps per second of a pack, by trials that share its base:"]
+    lines += [f"  {_counted(int(lanes), 'lane'):<13} {speed:>7.2f}" for lanes, speed in speeds.items()]
+    return lines
 
 
 def _listed(figures: dict[str, float]) -> str:
@@ -174,103 +186,80 @@ def _effect_lines(effects: dict[str, dict[str, Any]]) -> list[str]:
     return [EFFECTS_HEAD, *lines] if lines else []
 
 
-def _costs(spec: StudySpec, home: Home, plan: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """Device-seconds by phase and family, from timed steps."""
-    say("Timing a few steps of every family here.")
-    speeds, evaluation_s, first_s, pack_bytes = _measure(spec, home, say)
-    training = spec.training
-    num_evaluations = -(-training.steps // training.eval_every)
-    seconds: dict[str, dict[str, float]] = {}
-    for phase, families in plan["trial_counts"].items():
-        fraction = _search_fraction(spec) if phase == Phase.SEARCH.value else 1.0
-        num_reports = 1 + (_num_perturbed(spec) if phase == Phase.CONFIRMATION.value else 0)
-        seconds[phase] = {
-            family: number
-            * fraction
-            * (
-                training.steps * speeds[family]
-                + num_evaluations * evaluation_s["select"]
-                + num_reports * evaluation_s["report"]
-            )
-            for family, number in families.items()
-        }
-    total = sum(sum(families.values()) for families in seconds.values())
-    packs = fit_packs(spec.resources, this_machine(count_gpus=True)).number
+def _costs(spec: StudySpec, home: Home, say: Callable[[str], None]) -> dict[str, Any]:
+    """Device-seconds by phase and family and the study's duration here, from timed steps."""
+    packs = fit_packs(spec.resources, this_machine(count_gpus=True))
+    speeds, calibration = _measure(spec, home, packs, say)
+    lanes = calibration.lanes if spec.resources.lanes == "auto" else spec.resources.lanes
+    expected = predicted(spec, calibration, packs=packs.number, lanes=lanes, solo_s=speeds)
     return {
         "device_seconds_per_step": speeds,
-        "device_seconds": seconds,
-        "device_hours": total / 3600,
-        "packs_here": packs,
-        "hours_here": (total / packs + first_s) / 3600,
-        "pack_bytes": pack_bytes,
+        "calibration": calibration.to_json(),
+        "steps_per_second": {
+            str(tried): calibration.steps_per_second(tried) for tried in sorted(calibration.step_s)
+        },
+        "lanes": lanes,
+        "device_seconds": expected["device_seconds"],
+        "device_hours": expected["device_hours"],
+        "packs_here": packs.number,
+        "seconds_here": expected["seconds"],
+        "hours_here": expected["hours"],
+        "pack_bytes": calibration.memory_bytes,
     }
 
 
-def _num_perturbed(spec: StudySpec) -> int:
-    """Evaluations of a confirmed adapter while it is disturbed, at the most."""
-    declared = spec.phases.confirmation.perturbations if spec.phases.confirmation else ()
-    most_experts = max(int(extent(spec.space(name).dimensions["num_experts"])[1]) for name in spec.families)
-    return sum(most_experts if one.kind == "expert_dropped" else 1 for one in declared)
-
-
-def _search_fraction(spec: StudySpec) -> float:
-    """Mean share of the full budget that successive halving spends on a search trial, if one in `reduction` passes."""
-    search, steps = spec.phases.search, spec.training.steps
-    if search is None:
-        return 1.0
-    edges = (*rung_steps(search.grace_steps, search.reduction, steps), steps)
-    spent, share, before = 0.0, 1.0, 0
-    for edge in edges:
-        spent += share * (edge - before)
-        share, before = share / search.reduction, edge
-    return spent / steps
-
-
 def _measure(
-    spec: StudySpec, home: Home, say: Callable[[str], None]
-) -> tuple[dict[str, float], dict[str, float], float, int]:
-    """Seconds a step by family, seconds an evaluation by split, seconds to load, bytes of a pack."""
+    spec: StudySpec, home: Home, packs: Packs, say: Callable[[str], None]
+) -> tuple[dict[str, float], "Calibration"]:
+    """Seconds of a lone trial's step by family, and what lanes, evaluations and loading cost."""
     import torch
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    from trainers.calibration import calibrate
     from trainers.workbench import open_workbench
 
     torch.set_num_threads(spec.resources.cpus_per_pack)
-    device = torch.device(fit_packs(spec.resources, this_machine(count_gpus=True)).device)
     before = time.perf_counter()
-    bench = open_workbench(spec.workload, home.parts_dir, home.cache_dir, device)
-    first_s = time.perf_counter() - before
-    speeds = {}
-    for family, params in default_params(spec).items():
-        speeds[family] = _seconds_per_step(spec, bench, family, dict(params))
-        say(f"{family}: {speeds[family]:.3f} s a step ({spec.summary(family)}).")
-    evaluation_s = {}
-    for split in ("select", "report"):
-        before = time.perf_counter()
-        bench.score_base(split)
-        evaluation_s[split] = time.perf_counter() - before
-    used = torch.cuda.max_memory_allocated() if device.type == "cuda" else psutil.Process().memory_info().rss
-    return speeds, evaluation_s, first_s, int(used)
-
-
-def _seconds_per_step(spec: StudySpec, bench: "Workbench", family: str, params: dict[str, Any]) -> float:
-    """Median seconds of an optimizer step at a configuration."""
-    from trainers.trial import Trial, TrialSetup
-
+    bench = open_workbench(spec.workload, home.parts_dir, home.cache_dir, torch.device(packs.device))
+    load_s = time.perf_counter() - before
+    say("Timing a few steps of every family here.")
     with TemporaryDirectory() as folder:
-        variant = spec.variants.get(family)
-        setup = TrialSetup(
-            key="timing",
-            family=family if variant is None else variant.of,
-            params=params,
-            seed=0,
-            steps=spec.training.steps,
-            checkpoint_dir=Path(folder),
-            adapter_dir=None,
-            variant=variant,
-        )
-        trial = Trial(setup, bench)
-        try:
-            return trial.seconds_per_step(NUM_TIMED_STEPS)
-        finally:
-            trial.close()
+        trials = [_timed(spec, family, Path(folder)) for family in spec.families]
+        speeds = {}
+        for family, trial in zip(spec.families, trials, strict=True):
+            speeds[family] = _seconds_per_step(trial, bench)
+            say(f"{family}: {speeds[family]:.3f} s a step ({spec.summary(family)}).")
+        asked = spec.resources.lanes
+        most = most_lanes(spec, packs.number) if asked == "auto" else asked
+        if most > 1:
+            say("Timing steps of several trials that share the base.")
+        calibration = calibrate(bench, trials, most_lanes=most, num_packs=packs.number, say=say)
+    return speeds, replace(calibration, load_s=load_s)
+
+
+def _seconds_per_step(setup: "TrialSetup", bench: "Workbench") -> float:
+    """Median seconds of an optimizer step."""
+    from trainers.trial import Trial
+
+    trial = Trial(setup, bench)
+    try:
+        return trial.seconds_per_step(NUM_TIMED_STEPS)
+    finally:
+        trial.close()
+
+
+def _timed(spec: StudySpec, family: str, folder: Path) -> "TrialSetup":
+    """A trial of a family at its defaults that keeps nothing."""
+    from trainers.trial_setup import TrialSetup
+
+    variant = spec.variants.get(family)
+    return TrialSetup(
+        key="timing",
+        family=family if variant is None else variant.of,
+        params=spec.defaults(family),
+        seed=0,
+        steps=spec.training.steps,
+        checkpoint_dir=folder / family,
+        adapter_dir=None,
+        variant=variant,
+    )

@@ -16,6 +16,7 @@ def take_snapshot(ledger: Ledger, study: str) -> Snapshot:
         SpecError: there is no such study, or its claims cannot be read.
     """
     record = ledger.study(study)
+    spans = _phase_spans(ledger, study)
     return Snapshot(
         name=record.name,
         state=record.state.value,
@@ -27,7 +28,8 @@ def take_snapshot(ledger: Ledger, study: str) -> Snapshot:
         rungs=rung_table(ledger, study),
         events=[asdict(event) for event in ledger.events(study)],
         claims=claims_of(record),
-        phase_starts=_phase_starts(ledger, study),
+        phase_starts={phase: first for phase, (first, _) in spans.items()},
+        phase_ends={phase: last for phase, (_, last) in spans.items()},
     )
 
 
@@ -48,11 +50,11 @@ def claims_of(study: StudyRecord) -> ClaimSet | None:
     return None
 
 
-def _phase_starts(ledger: Ledger, study: str) -> dict[str, float]:
-    """Phase to the Unix time in seconds of its first measurement."""
+def _phase_spans(ledger: Ledger, study: str) -> dict[str, tuple[float, float]]:
+    """Phase to the Unix times in seconds of its first and its last measurement."""
     phases = {trial.planned.key: trial.planned.phase.value for trial in ledger.trials(study)}
-    starts: dict[str, float] = {}
+    spans: dict[str, tuple[float, float]] = {}
     for one in ledger.measurements(study):
-        phase = phases[one.trial]
-        starts[phase] = min(starts.get(phase, one.recorded_at), one.recorded_at)
-    return starts
+        first, last = spans.get(phases[one.trial], (one.recorded_at, one.recorded_at))
+        spans[phases[one.trial]] = (min(first, one.recorded_at), max(last, one.recorded_at))
+    return spans

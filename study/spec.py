@@ -17,7 +17,15 @@ from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_v
 from search_spaces import FAMILIES, ROLES, Family, Param, Space, dimension_to_json, fitting_dimension
 from search_spaces.errors import SpecError, unknown
 from study.phases import Phases, Tier, default_grace_steps, fill_phases
-from study.spec_checks import ALL_FAMILIES, NAME, check_matched, check_phases, check_spaces, check_variants
+from study.spec_checks import (
+    ALL_FAMILIES,
+    NAME,
+    check_evaluations,
+    check_matched,
+    check_phases,
+    check_spaces,
+    check_variants,
+)
 from study.spec_dimensions import DimensionField
 from study.spec_errors import SpecValueError, first_mistake, shown
 from study.spec_file import check_plain, read_mapping
@@ -118,6 +126,7 @@ class StudySpec(Section):
         check_variants(self)
         check_spaces(self)
         check_phases(self)
+        check_evaluations(self)
         check_matched(self)
         return self
 
@@ -176,12 +185,14 @@ class StudySpec(Section):
     def digest(self) -> str:
         """SHA-256, in hex, of all that decides which trials run and what they measure.
 
-        Resources and the place of the claims file are left out: a study may move to other hardware. Of the claims,
-        only the trials that they lay out count.
+        Resources and the place of the claims file are left out: a study may move to other hardware. So is the limit
+        on evaluations, which refuses studies and changes none. Of the claims, only the trials that they lay out count.
         """
         decisive = {
             key: value for key, value in self.canonical().items() if key not in {"resources", "claims"}
         }
+        del decisive["training"]["max_evaluation_share"]
+        decisive["base"] = self.base.decisive
         _drop_empty(decisive, _LATER)
         _drop_empty(decisive["phases"]["confirmation"] or {}, _LATER_CONFIRMATION)
         decisive["space_digests"] = {name: self.space(name).digest for name in self.families}

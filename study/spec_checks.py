@@ -1,5 +1,6 @@
 """What must hold between the sections of a study file; each check raises the first thing that is wrong."""
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 ALL_FAMILIES = "all"
 """Key of `spaces` whose overrides hold for every family that has the hyperparameter."""
 
+PASSES_OF_STEP = 3
+"""Token passes of a row that is trained on: a backward pass costs about two forward ones."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a study or a variant may be called, since folders are."""
 
@@ -98,6 +101,31 @@ def check_phases(spec: "StudySpec") -> None:
             f"phases.sensitivity.lr_slice.window and families differ by {min(odd)!r}: "
             "declare one window for each family"
         )
+
+
+def check_evaluations(spec: "StudySpec") -> None:
+    """Refuse evaluations that take too much of a trial, by tokens that pass through the base.
+
+    A row that is evaluated passes once, one that is trained on counts three times, forwards and twice backwards. All
+    rows count as long as `task.max_tokens`, which therefore cancels.
+
+    Raises:
+        ValueError: they take more than `training.max_evaluation_share`.
+    """
+    training, select_rows = spec.training, spec.task.select_rows
+    num_evaluations = -(-training.steps // training.eval_every)
+    evaluated, trained = num_evaluations * select_rows, PASSES_OF_STEP * training.batch * training.steps
+    share, most = evaluated / (evaluated + trained), training.max_evaluation_share
+    if share <= most:
+        return
+    allowed = trained * most / (1 - most)
+    times, rows = math.floor(allowed / select_rows), math.floor(allowed / num_evaluations)
+    ways = [f"raise training.eval_every to {-(-training.steps // times)}"] if times else []
+    ways += [f"lower task.select_rows to {rows}"] if rows else []
+    raise ValueError(
+        f"evaluations on {select_rows} rows every {training.eval_every} steps would take {100 * share:.0f} % of all "
+        f"token passes, above training.max_evaluation_share = {most:g}: {' or '.join(ways) or 'raise it'}"
+    )
 
 
 def check_matched(spec: "StudySpec") -> None:

@@ -37,6 +37,7 @@ from trainers.model_folder import (
     parse_source,
 )
 from trainers.parts import fetch_part
+from trainers.shared_weights import share_weights
 from trainers.workload import Base
 
 __all__ = ["Foundation", "check_base", "check_target_modules", "load_foundation", "locate_base"]
@@ -105,6 +106,7 @@ def load_foundation(
     device: torch.device | str = "cpu",
     *,
     num_labels: int | None = None,
+    cache_dir: Path | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Foundation:
     """Load a base, frozen, in evaluation mode.
@@ -114,6 +116,7 @@ def load_foundation(
         parts_dir: where packaged models are cached.
         device: where the weights go.
         num_labels: classes of an encoder's head; a causal model has none.
+        cache_dir: where a base on the CPU is kept once for all processes of the machine; None: each has its own.
         report: receives the progress of a download.
 
     Raises:
@@ -132,12 +135,15 @@ def load_foundation(
     model, missing = _load_model(base, folder, kind, torch.device(device), num_labels)
     model.requires_grad_(requires_grad=False)
     heads = _prepare_heads(model, missing) if kind == "encoder" else ()
+    digest = files_digest(folder, (*MODEL_FILES, *TOKENIZER_FILES))
+    if cache_dir is not None and base.quantization == "none":
+        share_weights(model, cache_dir, base_digest=digest, private=heads)
     return Foundation(
         name=base.model,
         model=model.eval(),
         tokenizer=tokenizer,
         kind=kind,
-        digest=files_digest(folder, (*MODEL_FILES, *TOKENIZER_FILES)),
+        digest=digest,
         tokenizer_digest=files_digest(folder, TOKENIZER_FILES),
         folder=folder,
         head_modules=heads,

@@ -34,12 +34,15 @@ class TrialSetup:
 
     def digest(self, workbench: Workbench) -> str:
         """SHA-256 over all that decides the measurements, so that no foreign checkpoint is continued."""
+        workload = workbench.workload.model_dump(mode="json")
+        del workload["training"]["max_evaluation_share"]  # refuses studies, and changes none
+        workload["base"] = workbench.workload.base.decisive
         facts = {
             "family": self.family,
             "params": dict(self.params),
             "seed": self.seed,
             "steps": self.steps,
-            "workload": workbench.workload.model_dump(mode="json"),
+            "workload": workload,
             "base": workbench.foundation.digest,
             "data": workbench.data.digest,
         }

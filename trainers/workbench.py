@@ -45,7 +45,7 @@ def open_workbench(
     Args:
         workload: what to prepare.
         parts_dir: where packaged models and texts lie, fetched beforehand.
-        cache_dir: where encoded text is kept between processes.
+        cache_dir: where encoded text, and the weights of a base on the CPU, are kept for all processes.
         device: where the base goes.
 
     Raises:
@@ -54,7 +54,7 @@ def open_workbench(
     """
     splits = load_splits(workload.task, parts_dir)
     num_labels = len(splits.labels) if splits.labels else None
-    foundation = load_foundation(workload.base, parts_dir, device, num_labels=num_labels)
+    foundation = load_foundation(workload.base, parts_dir, device, num_labels=num_labels, cache_dir=cache_dir)
     check_target_modules(foundation, workload.adapter.target_modules)
     if workload.training.gradient_checkpointing:
         foundation.model.gradient_checkpointing_enable({"use_reentrant": False})

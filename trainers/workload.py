@@ -4,7 +4,7 @@ These are the sections of a study file that the trainers understand. They are ch
 refuse unknown keys; `study.spec` composes them into a whole study.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +26,14 @@ class Base(Section):
     """`nf4` loads the base in 4 bits with double quantisation (needs bitsandbytes)."""
     revision: str | None = None
     """Commit of a hub model."""
+    matmul_tolerance: float = Field(default=1e-6, ge=0, allow_inf_nan=False)
+    """Largest relative error that faster float32 matrix products may have; 0: they are never tried."""
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """All that counts in a digest: the tolerance where it is not the default, as bases before it had none."""
+        default = self.matmul_tolerance == type(self).model_fields["matmul_tolerance"].default
+        return self.model_dump(mode="json", exclude={"matmul_tolerance"} if default else None)
 
 
 class Task(Section):
@@ -85,6 +93,8 @@ class Training(Section):
     """Fraction of the learning rate that is left at the last step."""
     eval_every: int = Field(default=20, ge=1)
     """Steps between two evaluations on the select split."""
+    max_evaluation_share: float = Field(default=0.5, gt=0, le=1)
+    """Largest share of a trial's token passes that evaluations on the select split may take; 1 refuses nothing."""
     checkpoint_every: int = Field(default=20, ge=1)
     """Steps between two checkpoints: what an interruption can cost at the most."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)

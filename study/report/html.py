@@ -13,7 +13,9 @@ from study.report import cells, sentences, words
 from study.report.accounting import PHASE_TITLES
 from study.report.figures import FIGURES, Figure, panel_svg
 from study.report.figures.style import MARKS, mark
+from study.report.forecast import forecast_sentences, forecast_table
 from study.report.model import ReportModel
+from study.report.precision import precision_facts
 from study.report.registration import registration_sentence
 from study.report.scales import Scale, scale_of
 from study.report.variations import VARIANTS
@@ -103,6 +105,9 @@ def _context(model: ReportModel, figures: Sequence[Figure]) -> dict[str, Any]:
         "space_names": list(dict.fromkeys(d.name for d in model.spaces)),
         "params": list(dict.fromkeys(name for row in model.trials for name in row.params)),
         "costs": {(c.family, c.phase): c for c in model.budget.costs},
+        "forecast": forecast_table(model.forecast, model.spec) if model.forecast else None,
+        "forecast_sentences": forecast_sentences(model.forecast, model.spec),
+        "precision": precision_facts(model.events),
         "device_seconds": sum(cost.device_seconds for cost in model.budget.costs),
         "variants": VARIANTS,
         **_judged(model),

@@ -11,6 +11,7 @@ from study.report.claim_tables import claims_table, intervals_table, tests_table
 from study.report.content import configurations_table, families_table
 from study.report.figures import Figure
 from study.report.figures.canvas import print_share
+from study.report.forecast import forecast_table
 from study.report.model import ReportModel
 
 COMMANDS = {
@@ -84,6 +85,8 @@ def to_latex(model: ReportModel, figures: Sequence[Figure]) -> dict[str, bytes]:
         figures: those whose PDF files stand in `figures/`.
     """
     tables = {"families": families_table(model), "configurations": configurations_table(model)}
+    if model.forecast is not None:
+        tables["forecast"] = forecast_table(model.forecast, model.spec)
     found = model.analysis
     if found is not None:
         tables |= {

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from study.report.blocks import Block, Facts, Items, Listing, Paragraph, Picture, Section, Table
 from study.report.content import answer_sections, facts_of
-from study.report.method_tables import checklist, failures, provenance
+from study.report.method_tables import checklist, failures, forecast_section, provenance
 from study.report.model import ReportModel
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
@@ -15,11 +15,12 @@ LONGEST_CODE = 3
 
 
 def to_markdown(model: ReportModel) -> str:
-    """Verdicts, tests, families, failures, provenance and checklist."""
+    """Verdicts, tests, families, failures, predicted and actual cost, provenance and checklist."""
     facts = " · ".join(f"{_escaped(name)}: **{_escaped(value)}**" for name, value in facts_of(model))
     sections: tuple[Section, ...] = (
         *answer_sections(model),
         failures(model),
+        forecast_section(model),
         provenance(model),
         checklist(model),
     )

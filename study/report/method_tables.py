@@ -10,7 +10,9 @@ from study.report import words
 from study.report.accounting import PHASE_TITLES
 from study.report.blocks import Block, Column, Facts, Items, Listing, Paragraph, Section, Table
 from study.report.descriptive_tables import audits_table, divergences_table, rungs_table
+from study.report.forecast import forecast_sentences, forecast_table
 from study.report.model import ReportModel
+from study.report.precision import precision_facts
 from study.report.registration import registration_sentence
 from study.statistics.results import Analysis
 
@@ -108,7 +110,19 @@ def compute(model: ReportModel) -> Section:
     checks = tuple(f"{check.name}: {marks[check.holds]}. {check.evidence}" for check in model.budget.checks)
     note = "Every trial is counted, failed and stopped ones too."
     table = Table(title="", columns=columns, rows=tuple(rows), note=note)
-    return Section(title="Compute", blocks=(table, Items(items=checks)))
+    return Section(title="Compute", blocks=(table, *forecast_blocks(model), Items(items=checks)))
+
+
+def forecast_section(model: ReportModel) -> Section:
+    """The cost as predicted, for formats that do not show the compute by family."""
+    return Section(title="Compute", blocks=forecast_blocks(model))
+
+
+def forecast_blocks(model: ReportModel) -> tuple[Block, ...]:
+    """Predicted and actual cost, or why there is no prediction."""
+    if model.forecast is not None:
+        return (forecast_table(model.forecast, model.spec),)
+    return tuple(Paragraph(text=sentence) for sentence in forecast_sentences(None, model.spec))
 
 
 def spaces(model: ReportModel) -> Section:
@@ -146,6 +160,8 @@ def provenance(model: ReportModel) -> Section:
         if isinstance(value, Mapping) and name not in ("spaces", "claims"):
             facts = tuple((words.label(key), words.fact(key, item)) for key, item in value.items())
             blocks.append(Facts(title=words.label(name).capitalize(), facts=facts))
+    if measured := precision_facts(model.events):
+        blocks.append(Facts(title="Matrix products in float32", facts=measured))
     if model.spec:
         blocks.append(Listing(title="The study file", text=_yaml(model.spec)))
     return Section(title="Provenance", blocks=tuple(blocks) or (Paragraph(text="No manifest is recorded."),))

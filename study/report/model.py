@@ -9,6 +9,7 @@ from study.report.audit import Audit, audit
 from study.report.budget import Budget, budget
 from study.report.checklist import ChecklistItem, checklist
 from study.report.descriptive import Descriptive, describe
+from study.report.forecast import Forecast, forecast
 from study.report.interactions import Interaction, interactions
 from study.report.landscape import (
     DivergenceMap,
@@ -73,6 +74,8 @@ class ReportModel:
     """Further quantities that describe and decide nothing."""
     accounting: Accounting
     budget: Budget
+    forecast: Forecast | None
+    """What the launch predicted, beside what it was; None where nothing was calibrated."""
     spaces: tuple[SpaceDimension, ...]
     protocol: tuple[ProtocolStep, ...]
     trials: tuple[TrialRow, ...]
@@ -116,6 +119,7 @@ def build(snapshot: Snapshot, say: Say = silent) -> ReportModel:
             rows, families=families, spec=snapshot.spec, plan=snapshot.plan, state=snapshot.state
         ),
         budget=spent,
+        forecast=forecast(rows, snapshot),
         spaces=dimensions(families, _designed(rows), manifest=snapshot.manifest, spec=snapshot.spec),
         protocol=protocol(snapshot.spec),
         trials=rows,

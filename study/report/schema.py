@@ -225,6 +225,8 @@ class ReportDocument(BaseModel):
     """Each family's tuned configuration, with its capped report loss in nats over fresh seeds."""
     budget: dict[str, Any]
     """Optimizer steps and device seconds by phase and family, and whether families met on equal ground."""
+    forecast: dict[str, Any] | None
+    """Trials, steps and seconds by phase as predicted at launch, beside what they were; null without a calibration."""
 
 
 def json_schema() -> dict[str, Any]:

@@ -44,6 +44,8 @@ class Snapshot:
     """What was claimed; None where no claim was registered."""
     phase_starts: Mapping[str, float] = field(default_factory=dict)
     """Phase → Unix time in seconds of its first measurement, where it is recorded."""
+    phase_ends: Mapping[str, float] = field(default_factory=dict)
+    """Phase → Unix time in seconds of its last measurement so far, where it is recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The trial table, the curves and the verdicts as CSV and Parquet."""
+"""The trial table, the curves, the verdicts and the forecast as CSV and Parquet."""
 
 import dataclasses
 import io
@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from study.report.forecast import Forecast
 from study.statistics.results import Analysis, ClaimResult, PartResult, Thresholds
 
 FORMULA = ("=", "+", "-", "@", "\t", "\n")
@@ -59,6 +60,21 @@ def parts_frame(analysis: Analysis) -> pd.DataFrame:
         values = [getattr(part.thresholds, field.name, None) for _, part in parts]
         frame[f"threshold.{field.name}"] = pd.Series(values, dtype="float64")
     return frame
+
+
+def forecast_frame(forecast: Forecast) -> pd.DataFrame:
+    """One row a phase: `predicted.<what>` and `actual.<what>`, times in seconds."""
+    whens = ("predicted", "actual")
+    rows = [
+        {"phase": one.phase.value}
+        | {
+            f"{when}.{what}": figure
+            for when in whens
+            for what, figure in dataclasses.asdict(getattr(one, when)).items()
+        }
+        for one in forecast.phases
+    ]
+    return pd.DataFrame(rows).convert_dtypes(dtype_backend="numpy_nullable")
 
 
 def _frame(kind: type[Any], results: Sequence[Any], *, leave_out: AbstractSet[str]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from study.report.markdown import to_markdown
 from study.report.model import ReportModel
 from study.report.pdf import figure_pdf, printed, to_pdf
 from study.report.snapshot import Snapshot
-from study.report.tables import claims_frame, parts_frame, to_csv, to_parquet
+from study.report.tables import claims_frame, forecast_frame, parts_frame, to_csv, to_parquet
 
 
 def write_html(_snapshot: Snapshot, model: ReportModel, folder: Path) -> Path:
@@ -39,10 +39,12 @@ def write_json(_snapshot: Snapshot, model: ReportModel, folder: Path) -> Path:
 
 
 def write_csv(snapshot: Snapshot, model: ReportModel, folder: Path) -> Path:
-    """Trials and curves, claims and their parts."""
+    """Trials and curves, claims and their parts, predicted and actual cost."""
     if model.analysis is not None:
         write(folder / "claims.csv", to_csv(claims_frame(model.analysis)))
         write(folder / "parts.csv", to_csv(parts_frame(model.analysis)))
+    if model.forecast is not None:
+        write(folder / "forecast.csv", to_csv(forecast_frame(model.forecast)))
     write(folder / "curves.csv", to_csv(snapshot.curves))
     return write(folder / "trials.csv", to_csv(snapshot.trials))
 
@@ -52,6 +54,8 @@ def write_parquet(snapshot: Snapshot, model: ReportModel, folder: Path) -> Path:
     if model.analysis is not None:
         write(folder / "claims.parquet", to_parquet(claims_frame(model.analysis)))
         write(folder / "parts.parquet", to_parquet(parts_frame(model.analysis)))
+    if model.forecast is not None:
+        write(folder / "forecast.parquet", to_parquet(forecast_frame(model.forecast)))
     write(folder / "curves.parquet", to_parquet(snapshot.curves))
     return write(folder / "trials.parquet", to_parquet(snapshot.trials))
 

@@ -1,6 +1,6 @@
 """A study without Ray and torch: workers whose trials are functions of their key, and drivers that may die.
 
-The simulated worker speaks to the coordinator as `study.trial_worker` does: after a restoration it sends every
+The simulated worker speaks to the coordinator as `study.packs.client` does: after a restoration it sends every
 report from the beginning, then one at a time, and the last of an ended trial twice, as Ray Tune does.
 """
 
@@ -30,7 +30,7 @@ def study_spec(**changes: Any) -> StudySpec:
         "seed": 3,
         "base": {"model": "path:/models/none"},
         "task": {"name": "vader_movie"},
-        "training": {"steps": STEPS, "batch": 4, "eval_every": EVAL_EVERY},
+        "training": {"steps": STEPS, "batch": 4, "eval_every": EVAL_EVERY, "max_evaluation_share": 1},
         "families": ["sgd", "gradamw"],
         "phases": {
             "search": {"trials": 8, "reduction": 2, "grace_steps": 2},

@@ -32,7 +32,7 @@ SPEC = {
     "seed": 5,
     "base": {"model": "path:/models/x"},
     "task": {"name": "vader_movie"},
-    "training": {"steps": 12, "batch": 4, "eval_every": 2},
+    "training": {"steps": 12, "batch": 4, "eval_every": 2, "max_evaluation_share": 1},
     "families": ["rsgd", "grsgd"],
     "phases": {
         "search": {"trials": 8, "reduction": 2, "grace_steps": 2},

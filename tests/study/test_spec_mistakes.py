@@ -124,6 +124,24 @@ def test_a_mistake_in_a_phase_is_one_sentence(tmp_path: Path, phases: str, part:
     assert_one_sentence(study_file(tmp_path, f"{MINIMAL}phases: {{{phases}}}\n"), part)
 
 
+def test_evaluations_take_no_more_than_their_share(tmp_path: Path):
+    # ten evaluations of 300 rows beside 100 steps of 8 rows, which count three times: 3000 of 5400
+    often = MINIMAL.replace("steps: 100", "steps: 100, eval_every: 10")
+    part = (
+        "evaluations on 300 rows every 10 steps would take 56 % of all token passes, above "
+        "training.max_evaluation_share = 0.5: raise training.eval_every to 13 or lower task.select_rows to 240."
+    )
+    assert_one_sentence(study_file(tmp_path, often), part)
+    for cured in (
+        often.replace("eval_every: 10", "eval_every: 13"),
+        often.replace("vader_movie", "vader_movie, select_rows: 240"),
+        often.replace("eval_every: 10", "eval_every: 10, max_evaluation_share: 0.56"),
+    ):
+        assert load_spec(study_file(tmp_path, cured)).training.steps == 100
+    short = MINIMAL.replace("steps: 100", "steps: 1")
+    assert_one_sentence(study_file(tmp_path, short), "= 0.5: lower task.select_rows to 24.")
+
+
 def test_the_warm_up_is_within_the_grace_period(tmp_path: Path):
     text = MINIMAL.replace("steps: 100", "steps: 100, warmup: 0.5") + "phases: {search: {grace_steps: 20}}\n"
     part = "phases.search.grace_steps is 20, but no trial may be stopped during the warm-up of 50 steps: raise it."

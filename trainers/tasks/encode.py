@@ -3,16 +3,17 @@
 A prompt that is too long is cut on its left; an answer never is. Options are encoded as they follow the
 prompt, without the end-of-sequence token, which the objective appends. An encoder reads the prompt alone
 and has the option's index for a label.
+
+A cached set is one file that every process of a machine maps, so that its tokens are in memory once.
 """
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,9 @@ ENCODING_VERSION = 1
 
 SPLIT_NAMES = ("train", "select", "report")
 
+CHECKSUM_BYTES = 32
+"""SHA-256 of what follows, at the head of a cached set."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
@@ -40,13 +44,56 @@ class Example:
     """Index of the right option: an encoder's label."""
 
 
+class Examples(Sequence[Example]):
+    """Rows in packed tokens, made into examples one by one as they are read.
+
+    A packed row is its answer, the number of its prompt's tokens, these, and for each option the same.
+    """
+
+    def __init__(self, tokens: NDArray[np.int32], starts: NDArray[np.int32]) -> None:
+        """Read packed rows in place.
+
+        Args:
+            tokens: packed rows, one after the other; may be a mapped file.
+            starts: where in `tokens` each row starts, and where the last one ends.
+        """
+        self._tokens, self._starts = tokens, starts
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Example, ...]: ...
+    def __getitem__(self, index: int | slice) -> Example | tuple[Example, ...]:
+        """One row, or those of a slice."""
+        if isinstance(index, slice):
+            return tuple(self[place] for place in range(len(self))[index])
+        place = range(len(self))[index]
+        return _unpacked(self._tokens[self._starts[place] : self._starts[place + 1]].tolist())
+
+    def between(self, first: int, last: int) -> "Examples":
+        """The rows from `first` up to but not with `last`, over the same tokens."""
+        return Examples(self._tokens, self._starts[first : last + 1])
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other holds equal rows."""
+        return isinstance(other, Examples) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        """Equal rows, equal hashes."""
+        return hash(tuple((example.prompt_ids, example.answer) for example in self))
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncodedSplits:
     """The splits of a task in tokens."""
 
-    train: tuple[Example, ...]
-    select: tuple[Example, ...]
-    report: tuple[Example, ...]
+    train: Sequence[Example]
+    select: Sequence[Example]
+    report: Sequence[Example]
     labels: tuple[str, ...] | None
     """The options when they are the same for every row, else None."""
     num_cut: int
@@ -84,20 +131,20 @@ def encode_splits(
         )
     facts = [ENCODING_VERSION, splits.digest, tokenizer_digest, kind, max_tokens]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    path = cache_dir / f"{digest}.npz" if cache_dir else None
-    sizes = tuple(len(getattr(splits, name)) for name in SPLIT_NAMES)
+    path = cache_dir / f"{digest}.tokens" if cache_dir else None
+    bounds = np.cumsum([0, *(len(getattr(splits, name)) for name in SPLIT_NAMES)]).tolist()
     cached = _read(path) if path else None
-    if cached is None or len(cached[0]) != sum(sizes):
+    if cached is None or len(cached[0]) != bounds[-1]:
         rows = [row for name in SPLIT_NAMES for row in getattr(splits, name)]
-        cached = _encode(rows, tokenizer, kind, max_tokens)
+        packed = _packed(*_encode(rows, tokenizer, kind, max_tokens))
         if path:
-            _write(path, *cached)
+            _write(path, packed)
+        cached = (path and _read(path)) or _opened(packed)
     examples, num_cut = cached
-    train, select = examples[: sizes[0]], examples[sizes[0] : sizes[0] + sizes[1]]
     return EncodedSplits(
-        train=tuple(train),
-        select=tuple(select),
-        report=tuple(examples[sizes[0] + sizes[1] :]),
+        train=examples.between(bounds[0], bounds[1]),
+        select=examples.between(bounds[1], bounds[2]),
+        report=examples.between(bounds[2], bounds[3]),
         labels=splits.labels,
         num_cut=num_cut,
         digest=digest,
@@ -180,50 +227,53 @@ def _special_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     return full[:start], full[start + len(plain) :]
 
 
-def _write(path: Path, examples: Sequence[Example], num_cut: int) -> None:
-    """Write examples as flat arrays, in one step."""
-    prompts = [example.prompt_ids for example in examples]
-    options = [ids for example in examples for ids in example.option_ids]
+def _packed(examples: Sequence[Example], num_cut: int) -> NDArray[np.int32]:
+    """A set in one array: how many rows there are, how many prompts were cut, the rows' starts, the rows."""
+    rows = [
+        [
+            example.answer,
+            *(item for ids in (example.prompt_ids, *example.option_ids) for item in (len(ids), *ids)),
+        ]
+        for example in examples
+    ]
+    starts = np.cumsum([0, *(len(row) for row in rows)])
+    tokens = [item for row in rows for item in row]
+    return np.array([len(rows), num_cut, *starts, *tokens], dtype=np.int32)
+
+
+def _unpacked(row: Sequence[int]) -> Example:
+    """The example of a packed row."""
+    pieces, place = [], 1
+    while place < len(row):
+        end = place + 1 + row[place]
+        pieces.append(tuple(row[place + 1 : end]))
+        place = end
+    return Example(prompt_ids=pieces[0], option_ids=tuple(pieces[1:]), answer=row[0])
+
+
+def _opened(packed: NDArray[np.int32]) -> tuple[Examples, int]:
+    """The rows of a packed set, in place, and how many prompts were cut."""
+    num_rows, num_cut = packed[:2].tolist()
+    starts, tokens = np.split(packed[2:], [num_rows + 1])
+    return Examples(tokens, starts), num_cut
+
+
+def _write(path: Path, packed: NDArray[np.int32]) -> None:
+    """Write a packed set behind its checksum, in one step."""
+    content = packed.tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-        np.savez(
-            file,
-            prompt_ids=_flat(prompts),
-            prompt_lengths=_lengths(prompts),
-            option_ids=_flat(options),
-            option_lengths=_lengths(options),
-            num_options=_lengths([example.option_ids for example in examples]),
-            answers=np.array([example.answer for example in examples], dtype=np.int32),
-            num_cut=np.array(num_cut),
-        )
+        file.write(hashlib.sha256(content).digest() + content)
     Path(file.name).replace(path)
 
 
-def _read(path: Path) -> tuple[list[Example], int] | None:
-    """The cached examples; None when there are none or the file is damaged."""
+def _read(path: Path) -> tuple[Examples, int] | None:
+    """A cached set, mapped into memory; None when there is none or the file is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            prompts = _pieces(arrays["prompt_ids"], arrays["prompt_lengths"])
-            options = iter(_pieces(arrays["option_ids"], arrays["option_lengths"]))
-            counts, answers = arrays["num_options"].tolist(), arrays["answers"].tolist()
-            num_cut = int(arrays["num_cut"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        content = np.memmap(path, dtype=np.int32, mode="r").view(np.ndarray)
+    except (OSError, ValueError):
         return None
-    examples = [
-        Example(prompt_ids=prompt, option_ids=tuple(next(options) for _ in range(count)), answer=answer)
-        for prompt, count, answer in zip(prompts, counts, answers, strict=True)
-    ]
-    return examples, num_cut
-
-
-def _flat(sequences: Sequence[Sequence[int]]) -> NDArray[np.int32]:
-    return np.array([item for sequence in sequences for item in sequence], dtype=np.int32)
-
-
-def _lengths(sequences: Sequence[Sequence[Any]]) -> NDArray[np.int32]:
-    return np.array([len(sequence) for sequence in sequences], dtype=np.int32)
-
-
-def _pieces(flat: NDArray[np.int32], lengths: NDArray[np.int32]) -> list[tuple[int, ...]]:
-    bounds = np.cumsum(lengths)[:-1]
-    return [tuple(piece.tolist()) for piece in np.split(flat, bounds)] if len(lengths) else []
+    checksum, packed = np.split(content, [CHECKSUM_BYTES // content.itemsize])
+    if hashlib.sha256(packed.data).digest() != checksum.tobytes():
+        return None
+    return _opened(packed)
