@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from study.cluster import Packs, fit_packs, this_machine
 from study.home import Home
-from study.prediction import most_lanes, predicted
+from study.prediction import most_lanes, predicted, quickest_lanes
 from study.preflight import preflight, with_claims
 from study.protocol import DEFAULT, LR_DOWN, LR_UP, slice_counts, trial_counts
 from study.records import Phase
@@ -190,7 +190,9 @@ def _costs(spec: StudySpec, home: Home, say: Callable[[str], None]) -> dict[str,
     """Device-seconds by phase and family and the study's duration here, from timed steps."""
     packs = fit_packs(spec.resources, this_machine(count_gpus=True))
     speeds, calibration = _measure(spec, home, packs, say)
-    lanes = calibration.lanes if spec.resources.lanes == "auto" else spec.resources.lanes
+    lanes = spec.resources.lanes
+    if lanes == "auto":
+        lanes = quickest_lanes(spec, calibration, packs=packs.number, cpus=packs.cpus)
     expected = predicted(spec, calibration, packs=packs.number, lanes=lanes, solo_s=speeds)
     return {
         "device_seconds_per_step": speeds,

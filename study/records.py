@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 Param = float | int | str
 """One sampled hyperparameter value."""
@@ -51,7 +52,7 @@ class PlannedTrial:
     steps: int
     """Optimizer steps at full budget."""
 
-    @property
+    @cached_property
     def configuration(self) -> str:
         """Short name of (family, params), the same for every seed of a configuration."""
         canonical = json.dumps(dict(self.params), sort_keys=True)

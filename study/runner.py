@@ -5,13 +5,13 @@ checkpoint; a study that has ended is left alone.
 """
 
 import contextlib
-import logging
 import os
 import shutil
 import socket
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,14 +31,6 @@ from study.tracking import Tracker
 
 ENDED = (StudyState.FINISHED, StudyState.FAILED)
 LOST = (Outcome.INFRA_FAILED, Outcome.OUT_OF_MEMORY)
-TUNE_ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
-"""Ray Tune keeps no loggers, no snapshots and no signal handler of its own: the ledger and the runner do."""
 FLUSH_S = 120.0
 """Longest wait in seconds for the tracking server at the end; what is left ships at the next launch."""
 
@@ -300,39 +292,46 @@ class _Drive:
         return StudyState.FAILED if self._num_lost() else StudyState.FINISHED
 
     def _tune(self, coordinator: Coordinator, packs: Packs) -> None:
-        """One Tune run over all that is missing. Its own notes are not read again."""
-        os.environ.update(TUNE_ENVIRONMENT | {"TUNE_MAX_PENDING_TRIALS_PG": str(packs.number)})
-        from ray import tune
+        """Start the packs, decide on their lanes, and let Ray Tune run all that is missing."""
+        from study.packs.desk import PackDesk
+        from study.packs.lanes import choose_lanes, useful_lanes, wait_for_packs
+        from study.packs.precision import choose_precision
+        from study.packs.tuning import tune_trials
 
-        from study.scheduling import Alarm, ReportDesk, StopWhen, TrialSource
-        from study.trial_worker import TrialWorker
+        def is_over() -> bool:
+            return bool(self.interruption)
 
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        name, alarm = self.spec.name, Alarm()
-        shutil.rmtree(self.home.ray_dir / name, ignore_errors=True)
-        tuner = tune.Tuner(
-            tune.with_resources(TrialWorker, {"cpu": packs.cpus, "gpu": packs.gpus}),
-            tune_config=tune.TuneConfig(
-                search_alg=TrialSource(coordinator, alarm, self._worker_constants(packs)),
-                scheduler=ReportDesk(coordinator, alarm),
-                num_samples=-1,
-                reuse_actors=True,
-                max_concurrent_trials=packs.number,
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=tune.RunConfig(
-                name=name,
-                storage_path=str(self.home.ray_dir),
-                stop=StopWhen(lambda: bool(self.interruption or alarm)),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                verbose=0,
-            ),
-        )
-        tuner.fit()
-        alarm.raise_failure()
-        shutil.rmtree(self.home.ray_dir / name, ignore_errors=True)
+        with PackDesk(
+            packs,
+            self._pack_constants(packs),
+            most_lanes=useful_lanes(self.spec, packs),
+            on_left=lambda key: coordinator.receive(key, 0, ()),  # drops what an ended trial wrote since
+            on_lost=partial(self.ledger.record_event, self.spec.name, "pack_lost"),
+        ) as desk:
+            if not wait_for_packs(desk, is_over):
+                return
+            mode = choose_precision(self.spec, desk, self.ledger, is_over=is_over)
+            lanes = choose_lanes(
+                self.spec,
+                packs,
+                desk,
+                self.ledger,
+                matmul_mode=mode,
+                is_over=is_over,
+                say=self.view.say,
+            )
+            desk.set_lanes(lanes, mode)
+            if wait_for_packs(desk, is_over):
+                tune_trials(
+                    coordinator,
+                    desk,
+                    num_lanes=packs.number * lanes,
+                    name=self.spec.name,
+                    notes_dir=self.home.ray_dir,
+                    is_over=is_over,
+                )
 
-    def _worker_constants(self, packs: Packs) -> dict[str, Any]:
+    def _pack_constants(self, packs: Packs) -> dict[str, Any]:
         name, confirmation = self.spec.name, self.spec.phases.confirmation
         return {
             "workload": self.spec.workload.model_dump(mode="json"),

@@ -1,10 +1,9 @@
 """The seam to Ray Tune: a searcher that takes trials from the coordinator, a scheduler that brings reports back."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ray.tune import Stopper
 from ray.tune.experiment import Trial as RayTrial
@@ -12,14 +11,31 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from study.coordinator import Coordinator, NoTrial
+from study.packs.desk import Place
+from study.packs.failures import HOST_FAILURES, LaneFailedError
 from study.records import Phase, PlannedTrial
 from trainers.reports import Report
 
-HOST_FAILURES = re.compile(
-    r"The actor died unexpectedly|The actor \w+ is unavailable|The worker died unexpectedly|"
-    r"\b(NodeDiedError|OwnerDiedError|ray\.exceptions\.OutOfMemoryError|RetryableError|OSError)\b"
-)
-"""What to try again: the worker's surroundings failed, not the trial. Ray names a lost actor in a sentence only."""
+
+class Desk(Protocol):
+    """What is asked of the packs; `study.packs.desk.PackDesk` is it."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a pack could take a trial now."""
+
+    @property
+    def num_seated(self) -> int:
+        """Trials that packs hold."""
+
+    def look(self) -> None:
+        """Take note of what packs have answered."""
+
+    def place(self, key: str) -> Place | None:
+        """Give a trial a lane of a pack, or nothing."""
+
+    def release(self, ticket: str, failure: str = "") -> None:
+        """Take back the lane of a trial that ended, or failed."""
 
 
 class Alarm:
@@ -59,42 +75,48 @@ class _Unsaved:
 
 
 class TrialSource(_Unsaved, Searcher):
-    """Hands the coordinator's trials to Ray Tune. It keeps no state: the ledger does."""
+    """Hands the coordinator's trials to Ray Tune, each with its place in a pack."""
 
-    def __init__(self, coordinator: Coordinator, alarm: Alarm, constants: dict[str, Any]) -> None:
+    def __init__(
+        self, coordinator: Coordinator, alarm: Alarm, desk: Desk, is_over: Callable[[], bool]
+    ) -> None:
         """Begin.
 
         Args:
             coordinator: knows which trial is next.
-            alarm: hears of its failures.
-            constants: what every worker is told besides its trial.
+            alarm: hears of failures of coordinator and desk.
+            desk: knows which pack may take a trial.
+            is_over: whether the run is to end, with trials left.
         """
         super().__init__(metric="training_iteration", mode="max")
         self._coordinator = coordinator
         self._alarm = alarm
-        self._constants = constants
+        self._desk = desk
+        self._is_over = is_over
+        self._placeless: PlannedTrial | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # noqa: ARG002
-        """The next trial, None to wait, or Ray Tune's word for the end."""
-        trial: PlannedTrial | NoTrial = NoTrial.WAIT
+        """The next trial and its place in a pack, None to wait, or Ray Tune's word for the end.
+
+        Ray Tune waits in a loop of its own while nothing runs, in which only this word reaches it.
+        """
+        suggested: dict[str, Any] | str | None = None
         if not self._alarm:
             with self._alarm.guarding():
-                trial = self._coordinator.next_trial()
-        if trial is NoTrial.WAIT:
-            return None
+                suggested = self._suggest()
+        return str(Searcher.FINISHED) if self._alarm or self._is_over() else suggested
+
+    def _suggest(self) -> dict[str, Any] | str | None:
+        self._desk.look()
+        if not self._desk.has_room:
+            is_done = self._desk.num_seated == 0 and self._coordinator.is_done
+            return str(Searcher.FINISHED) if is_done else None
+        trial = self._placeless or self._coordinator.next_trial()
         if isinstance(trial, NoTrial):
-            return str(Searcher.FINISHED)
-        return {
-            **self._constants,
-            "trial": {
-                "key": trial.key,
-                "family": trial.family,
-                "params": dict(trial.params),
-                "seed": trial.seed,
-                "steps": trial.steps,
-                "keep_adapter": trial.phase is Phase.CONFIRMATION,
-            },
-        }
+            return None if trial is NoTrial.WAIT else str(Searcher.FINISHED)
+        place = self._desk.place(trial.key)
+        self._placeless = trial if place is None else None
+        return None if place is None else {"pack": place.pack, "ticket": place.ticket, "trial": told(trial)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -109,29 +131,52 @@ class TrialSource(_Unsaved, Searcher):
 
 
 class ReportDesk(_Unsaved, FIFOScheduler):
-    """Brings every report to the coordinator, and its word back to the worker."""
+    """Brings every report to the coordinator, its word back to the client, and free lanes to the desk."""
 
-    def __init__(self, coordinator: Coordinator, alarm: Alarm) -> None:
-        """Begin; `coordinator` takes the reports, and `alarm` hears of its failures."""
+    def __init__(self, coordinator: Coordinator, alarm: Alarm, desk: Desk, num_clients: int = 1) -> None:
+        """Begin.
+
+        Args:
+            coordinator: takes the reports.
+            alarm: hears of failures.
+            desk: hears of lanes that are free again.
+            num_clients: processes to keep for coming trials, where Ray Tune keeps one between two stages.
+        """
         super().__init__()
         self._coordinator = coordinator
         self._alarm = alarm
+        self._desk = desk
+        self._num_clients = num_clients
+
+    def on_trial_add(self, tune_controller: Any, trial: RayTrial) -> None:
+        """A trial joins; at the first, Ray Tune is told to keep idle clients, each of which takes seconds to start."""
+        super().on_trial_add(tune_controller, trial)
+        kept, self._num_clients = self._num_clients, 0
+        cache = getattr(tune_controller, "_actor_cache", None)
+        if kept and cache is not None:  # private to Ray Tune; without it clients start more often
+            cache.increase_max(trial.placement_group_factory, by=kept)
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:  # noqa: ARG002
-        """A worker reported and trains on, unless it is told to stop."""
+        """A trial reported and trains on, unless it is told to stop."""
         goes_on = self._receive(trial, result)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> None:  # noqa: ARG002
-        """A trial left its worker: by itself, by our word, or because the study was interrupted."""
+        """A trial left its client: by itself, by our word, or because the study was interrupted."""
         self._receive(trial, result)
+        self._desk.release(trial.config["ticket"])
+
+    def on_trial_remove(self, tune_controller: Any, trial: RayTrial) -> None:  # noqa: ARG002
+        """A trial is given up before it had a client."""
+        self._desk.release(trial.config["ticket"])
 
     def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:  # noqa: ARG002
-        """A worker failed."""
+        """A client failed, or its pack did."""
+        text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+        self._desk.release(trial.config["ticket"], text)
         if self._alarm:
             return
         with self._alarm.guarding():
-            text = Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
             retry = HOST_FAILURES.search(text) is not None
             self._coordinator.lose(trial.config["trial"]["key"], failure_in_a_line(text), retry=retry)
 
@@ -146,12 +191,24 @@ class ReportDesk(_Unsaved, FIFOScheduler):
         return False
 
 
+def told(trial: PlannedTrial) -> dict[str, Any]:
+    """What a pack is told of a trial, as plain data."""
+    return {
+        "key": trial.key,
+        "family": trial.family,
+        "params": dict(trial.params),
+        "seed": trial.seed,
+        "steps": trial.steps,
+        "keep_adapter": trial.phase is Phase.CONFIRMATION,
+    }
+
+
 def failure_in_a_line(text: str) -> str:
     """What matters of a worker's error as Ray words it: what a lost worker died of, or the error that it raised."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     found = HOST_FAILURES.search(text)
     lost = next((line for line in lines if found and found[0].startswith("The ") and found[0] in line), None)
-    return lost or lines[-1]
+    return lost or lines[-1].removeprefix(f"{LaneFailedError.__module__}.{LaneFailedError.__name__}: ")
 
 
 class StopWhen(_Unsaved, Stopper):

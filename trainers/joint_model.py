@@ -18,7 +18,7 @@ from trainers.lane_weights import LaneWeights
 from trainers.moe_lora import RoutingStatistics, moe_lora_layers
 from trainers.moe_lora.experts import Weights
 from trainers.moe_lora.packed import LaneStack, PackedLayer, PassRows
-from trainers.objective import Evaluation, evaluate_lanes, target_losses
+from trainers.objective import Evaluation, evaluate_lanes, loss_sums, target_losses
 from trainers.tasks import Example
 from trainers.training_step import Accumulated, NextStep, StepRows, dropout_seed, mean_loss
 from trainers.workbench import Workbench
@@ -137,7 +137,7 @@ class JointModel:
         rows = PassRows(attention_mask=batch.attention_mask, dropout_seeds=tuple(seeds))
         for layer in self._layers:
             layer.rows = rows
-        loss_L = target_losses(self._model, batch).view(num_lanes, -1).sum(1)
+        loss_L = loss_sums(target_losses(self._model, batch), num_lanes)
         tokens_L = batch.target_mask.view(num_lanes, -1).sum(1)
         objective_L = loss_L
         balance_weight = self._workbench.workload.adapter.load_balance_weight

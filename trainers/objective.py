@@ -36,6 +36,8 @@ __all__ = [
     "Facts",
     "Scoring",
     "evaluate",
+    "evaluate_lanes",
+    "loss_sums",
     "make_batch",
     "target_losses",
     "training_loss",
@@ -94,9 +96,20 @@ def training_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
         batch: from `make_batch` for this kind of model.
 
     Returns:
-        The sum in nats, in float32 and differentiable, and the number of targets.
+        The sum in nats, differentiable, and the number of targets.
     """
-    return target_losses(model, batch).sum(), int(batch.target_mask.sum())
+    return loss_sums(target_losses(model, batch), 1).squeeze(0), int(batch.target_mask.sum())
+
+
+def loss_sums(losses: Tensor, num_lanes: int) -> Tensor:
+    """Each lane's sum of the losses in its rows, (L,); in double where there is one, so that padding does not show.
+
+    Args:
+        losses: of `target_losses`, the rows of a lane together.
+        num_lanes: L.
+    """
+    wide = losses.dtype if losses.device.type == "mps" else torch.float64
+    return losses.view(num_lanes, -1).sum(1, dtype=wide)
 
 
 def target_losses(model: nn.Module, batch: Batch) -> Tensor:

@@ -7,6 +7,7 @@ doubt.
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,6 +63,8 @@ class Shipper:
         self._name = study
         self._label = label
         self._tracked: dict[RunKey, TrackedRun] = {}
+        self.look_s = 0.0
+        """Processor seconds that the newest pass took to find out what there is to show: time that the study lacks."""
 
     def pending(self) -> int:
         """Number of runs of which something is missing; asks the ledger only."""
@@ -82,17 +85,22 @@ class Shipper:
         self._read_book()
         study, wanted = self._wanted()
         problems: list[str] = []
+        lacking: list[RunView] = []
         if wanted:
             experiment = self._experiment(store, study, verify=verify)
-            for view in wanted:
+            for view in wanted:  # parents come first, so that no run lacks anything once its turn is over
                 if self._lacks(view):
+                    lacking.append(view)
                     problems += self._attempt(store, view, study, experiment)
             problems += self._attach(store, study)
-        return Backlog(num_runs=self.pending(), problem=problems[0] if problems else "")
+        return Backlog(num_runs=sum(map(self._lacks, lacking)), problem=problems[0] if problems else "")
 
     def _wanted(self) -> tuple[StudyRecord, list[RunView]]:
+        before = time.thread_time()
         study = self._ledger.study(self._name)
-        return study, views(study, self._ledger.trial_activity(self._name), self._verdicts())
+        wanted = views(study, self._ledger.trial_activity(self._name), self._verdicts())
+        self.look_s = time.thread_time() - before
+        return study, wanted
 
     def _verdicts(self) -> Verdicts:
         """Those of the report that was asked to be attached."""

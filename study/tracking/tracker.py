@@ -17,6 +17,9 @@ from study.tracking.store import TrackingStore
 
 _LOOK_EVERY_S = 15.0
 """Longest time in seconds between two looks into the ledger, told of a change or not."""
+_LOOK_SHARE = 0.05
+"""Largest share of one core's time that looking into the ledger takes from the driver: a large study is looked at
+less often."""
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +59,7 @@ class Tracker:
         self._served = 0
         self._closing = False
         self._failures = 0
+        self._look_s = 0.0
         self._backlog = Backlog(num_runs=0, problem="nothing was shipped yet")
         self._thread = threading.Thread(target=self._run, name=f"tracker of {study}", daemon=True)
 
@@ -125,6 +129,7 @@ class Tracker:
                 except RetryableError as error:
                     store = None
                     backlog = Backlog(num_runs=shipper.pending(), problem=str(error))
+                self._look_s = shipper.look_s
             except Exception as error:  # noqa: BLE001 (tracking never ends, nor harms, a study)
                 store = None
                 backlog = Backlog(num_runs=self._backlog.num_runs, problem=reason(error, self._uri))
@@ -157,5 +162,5 @@ class Tracker:
 
     def _pause_s(self) -> float:
         if self._failures == 0:
-            return 0.0 if self._backlog.problem else self._interval_s
+            return 0.0 if self._backlog.problem else max(self._interval_s, self._look_s / _LOOK_SHARE)
         return min(self._max_pause_s, 0.5 * 2.0 ** min(self._failures, 10))

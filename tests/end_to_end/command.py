@@ -34,6 +34,7 @@ phases:
   search: {trials: 6, reduction: 2, grace_steps: 2}
   sensitivity: {replicates: 1, points: 2, lr_slice: {step_decades: 2}, factor_slices: [num_experts]}
   confirmation: {seeds: 2}
+resources: {packs: 1, lanes: 2}
 """
 """About thirty trials of a second or less; learning rates up to 1e30, so that some diverge and some are stopped."""
 _MARK = "TRIALWRIGHT_TEST_MARK"
@@ -98,13 +99,13 @@ class Started:
                 continue
         return found
 
-    def workers(self) -> list[psutil.Process]:
+    def packs(self) -> list[psutil.Process]:
         """Ray's processes that were made to train."""
-        return [process for process in self.processes() if "ray::ResourceTrainable" in _title(process)]
+        return [process for process in self.processes() if "ray::PackActor" in _title(process)]
 
-    def training_workers(self) -> list[psutil.Process]:
-        """Those that train at this moment."""
-        return [process for process in self.workers() if "ResourceTrainable.train" in _title(process)]
+    def clients(self) -> list[psutil.Process]:
+        """Ray Tune's processes that have a trial trained at this moment."""
+        return [process for process in self.processes() if "PackClient.train" in _title(process)]
 
     def interrupt(self) -> None:
         """Ctrl-C: the whole foreground group hears it."""

@@ -1,4 +1,4 @@
-"""The command `trialwright` with `planted_worker` in place of the worker that trains; all else is the real thing."""
+"""The command `trialwright` with `planted_worker` in place of the packs that train; all else is the real thing."""
 
 import sys
 from types import ModuleType
@@ -7,18 +7,18 @@ from typing import Any
 from study.cli import main
 
 
-class LateWorker(ModuleType):
-    """Stands for `study.trial_worker`: Ray is imported when the runner asks for the worker, and no sooner."""
+class LateActor(ModuleType):
+    """Stands for `study.packs.actor`: what it needs is imported when the desk asks for the actor, and no sooner."""
 
     def __getattr__(self, name: str) -> Any:
-        """The worker, under the name that the runner knows."""
-        if name != "TrialWorker":
+        """The actor, under the name that the desk knows."""
+        if name != "PackActor":
             raise AttributeError(name)
-        from tests.end_to_end.planted_worker import PlantedWorker
+        from tests.end_to_end.planted_worker import PlantedActor
 
-        return PlantedWorker
+        return PlantedActor
 
 
 if __name__ == "__main__":
-    sys.modules["study.trial_worker"] = LateWorker("study.trial_worker")
+    sys.modules["study.packs.actor"] = LateActor("study.packs.actor")
     main()

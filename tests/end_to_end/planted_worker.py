@@ -1,13 +1,15 @@
-"""A worker that reports planted losses instead of training."""
+"""A pack that reports planted losses instead of training."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
-from ray import tune
-
+from study.packs.training_thread import State
 from study.records import Phase, PlannedTrial
 from tests.validation.planted import BASELINE, NOISY, SHIFTED, UNSTABLE, WIDER, WORSE, at_home, life
+from trainers.reports import Report
 
 EVAL_EVERY = 4
 SURFACES = {
@@ -21,31 +23,20 @@ SURFACES = {
 """Each of the paper's families with a truth of its own."""
 
 
-class PlantedWorker(tune.Trainable):
-    """Speaks to Ray Tune as `study.trial_worker.TrialWorker` does."""
+class PlantedActor:
+    """Speaks to clients and to the desk as `study.packs.actor.PackActor` does."""
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def __init__(self, study: dict[str, Any], num_threads: int) -> None:  # noqa: ARG002
+        """Begin; nothing is loaded."""
+        self._instance = uuid4().hex
+        self._reports: dict[str, list[Report]] = {}
+
+    def ping(self, lanes: int | None, matmul_mode: str) -> dict[str, str]:  # noqa: ARG002
+        """Always ready."""
+        return {"instance": self._instance, "state": State.READY.value, "failure": ""}
+
+    def seat(self, ticket: str, planned: Mapping[str, Any]) -> None:
         """Take up a trial."""
-        self._begin(config)
-
-    def step(self) -> dict[str, Any]:
-        """Report the next evaluation."""
-        first = self._num_sent
-        self._num_sent = min(first + 1, len(self._reports))
-        fresh = self._reports[first : self._num_sent]
-        return {
-            "first_report": first,
-            "reports": [report.to_json() for report in fresh],
-            "done": self._num_sent == len(self._reports),
-        }
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take up another trial in the same process."""
-        self._begin(new_config)
-        return True
-
-    def _begin(self, config: dict[str, Any]) -> None:
-        planned = config["trial"]
         trial = PlannedTrial(
             key=planned["key"],
             phase=Phase(planned["key"].split("/")[0]),
@@ -57,6 +48,19 @@ class PlantedWorker(tune.Trainable):
             params=planned["params"],
             steps=planned["steps"],
         )
-        self._reports = life(SURFACES, trial, eval_every=EVAL_EVERY)
-        self._num_sent = 0
+        self._reports[ticket] = life(SURFACES, trial, eval_every=EVAL_EVERY)
         time.sleep(0.005)
+
+    def next(self, ticket: str, num_sent: int) -> dict[str, Any]:
+        """Report the next evaluation."""
+        reports = self._reports[ticket]
+        fresh = reports[num_sent : num_sent + 1]
+        return {
+            "first_report": num_sent,
+            "reports": [report.to_json() for report in fresh],
+            "done": num_sent + 1 == len(reports),
+        }
+
+    def leave(self, ticket: str) -> None:
+        """Forget a trial."""
+        self._reports.pop(ticket, None)

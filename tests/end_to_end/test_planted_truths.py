@@ -18,7 +18,7 @@ ROOT = str(Path(__file__).parents[2])
 STUDY_FILE = """
 name: planted
 seed: 7
-base: {model: "path:base", dtype: float32}
+base: {model: "path:base", dtype: float32, matmul_tolerance: 0}
 task: {name: rows, path: rows.jsonl, prompt: "{text}:", answer: label, options: [good, bad],
        max_tokens: 32, train_rows: 40, select_rows: 16, report_rows: 16}
 adapter: {target_modules: [q_proj, v_proj]}
@@ -39,6 +39,7 @@ phases:
         radamw: [1.0e-6, 1.0e-1]
         gradamw: [2.5e-6, 2.5e-1]
   confirmation: {seeds: 8}
+resources: {packs: 1, lanes: 1}
 claims: claims.yaml
 """
 CLAIMS_FILE = """

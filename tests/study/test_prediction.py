@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from study.prediction import launch_prediction, most_lanes, predicted
+from study.prediction import launch_prediction, most_lanes, predicted, quickest_lanes
 from study.spec import StudySpec, parse_spec
 from trainers.calibrated import Calibration
 
@@ -43,6 +43,18 @@ def test_trials_run_in_waves_and_the_last_lanes_may_stay_empty():
     assert found["device_hours"] == pytest.approx(84 / 3600)
     assert found["hours"] == pytest.approx((84 + 36) / 3600)
     assert (found["packs"], found["lanes"]) == (1, 4)
+
+
+def test_lanes_must_save_more_than_their_clients_cost():
+    long, short = (
+        spec(CONFIRMATION),
+        spec({"confirmation": {"seeds": 2}}, training={"steps": 2, "eval_every": 2}),
+    )
+    # ten trials of 8 steps: 84 s with four lanes, 100 with two, 120 with one; a client is 2 s
+    assert quickest_lanes(long, TIMED, packs=1, cpus=1) == 4
+    # four of 2 steps: 18 s with four lanes, 20 with two, 22 with one
+    assert quickest_lanes(short, TIMED, packs=1, cpus=1) == 1
+    assert quickest_lanes(short, TIMED, packs=1, cpus=16) == 4
 
 
 def test_packs_share_the_trials_and_the_fullest_one_decides():

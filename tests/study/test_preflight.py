@@ -13,9 +13,10 @@ from study.ledger import Ledger
 from study.preflight import preflight, with_claims
 from study.records import Phase
 from study.runner import _keep_registration, launch
-from study.spec import StudySpec
+from study.spec import StudySpec, parse_spec
 from tests.study.claim_files import claim, study_with
 from tests.study.test_plan import tiny_spec
+from tests.tiny import tiny_bert
 
 TUNED = claim("C1", "tuned_loss", {"a": "gradamw", "b": "sgd"}, underpowered="accepted")
 
@@ -111,3 +112,21 @@ def test_locking_between_two_launches_is_kept(spec, home):
         assert event.kind == "claims_registered"
         assert event.detail["locked_at"] == later["claims"]["locked_at"]
         assert ledger.study(spec.name).manifest == {**first, "claims": later["claims"]}
+
+
+def test_an_encoder_has_one_lane(tmp_path, home):
+    tiny_bert(tmp_path / "encoder")
+    written = tiny_spec(tmp_path).model_dump(mode="json")
+    changed = {
+        "base": {**written["base"], "model": f"path:{tmp_path / 'encoder'}"},
+        "adapter": {**written["adapter"], "target_modules": ["query", "value"]},
+    }
+    for lanes in ("auto", 1, 2):
+        spec = parse_spec({**written, **changed, "resources": {"lanes": lanes}}, source="study")
+        if lanes == 2:
+            with pytest.raises(
+                SpecError, match=r"lanes is 2, but base .* is an encoder, .*: write 1 or auto"
+            ):
+                checked(spec, home, gives_results=True)
+        else:
+            checked(spec, home, gives_results=True)

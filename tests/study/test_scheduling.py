@@ -1,6 +1,7 @@
 """The seam to Ray Tune: which failures are tried again, and failures of the driver's own."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,14 +11,17 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.tune.schedulers import TrialScheduler
 
 from search_spaces.errors import LedgerError, RetryableError
-from study.coordinator import NoTrial
+from study.coordinator import Coordinator, NoTrial
+from study.ledger import Ledger
+from study.packs.desk import Place
 from study.scheduling import HOST_FAILURES, Alarm, ReportDesk, TrialSource, failure_in_a_line
+from tests.study.simulation import new_study, study_spec
 from trainers.reports import Report
 
 DIED = ray.exceptions.ActorDiedError(
     ActorDiedErrorContext(
         error_message="The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR",
-        class_name="TrialWorker",
+        class_name="PackActor",
         actor_id=b"\x01" * 16,
         pid=7,
     )
@@ -48,8 +52,38 @@ class Scripted:
             raise self.failure
 
 
+class OpenDesk:
+    """A desk with so many lanes, that notes what is given back."""
+
+    def __init__(self, lanes: int = 1) -> None:
+        self.lanes = lanes
+        self.num_seated = 0
+        self.released: list[tuple[str, str]] = []
+
+    @property
+    def has_room(self) -> bool:
+        return self.lanes > 0
+
+    def look(self) -> None:
+        pass
+
+    def place(self, key: str) -> Place | None:
+        return Place(pack="pack-0", ticket=f"for {key}") if self.lanes > self.num_seated else None
+
+    def release(self, ticket: str, failure: str = "") -> None:
+        self.released.append((ticket, failure))
+
+
 def ray_trial(error_file: str = "") -> Any:
-    return SimpleNamespace(config={"trial": {"key": "search/sgd/p000"}}, error_file=error_file)
+    return SimpleNamespace(
+        config={"trial": {"key": "search/sgd/p000"}, "ticket": "t0", "pack": "pack-0"}, error_file=error_file
+    )
+
+
+def source_of(
+    coordinator: Any, desk: Any, alarm: Alarm | None = None, *, is_over: bool = False
+) -> TrialSource:
+    return TrialSource(coordinator, Alarm() if alarm is None else alarm, desk, lambda: is_over)
 
 
 def message(step: int) -> dict[str, Any]:
@@ -64,34 +98,48 @@ def message(step: int) -> dict[str, Any]:
         (ray.exceptions.ActorDiedError(), True),
         (ray.exceptions.ActorUnavailableError("lost", b"\x01" * 16), True),
         (ray.exceptions.WorkerCrashedError(), True),
-        ("ray::TrialWorker.train()\n  ...\nsearch_spaces.errors.RetryableError: the hub is away", True),
-        ("ray::TrialWorker.train()\n  ...\nOSError: [Errno 28] No space left on device", True),
-        ("ray::TrialWorker.train()\n  ...\nValueError: The actor of this film", False),
-        ("ray::TrialWorker.train()\n  ...\ntorch.OutOfMemoryError: CUDA out of memory", False),
-        ("ray::TrialWorker.train()\n  ...\nsearch_spaces.errors.SpecError: wrong", False),
+        ("ray::PackClient.train()\n  ...\nsearch_spaces.errors.RetryableError: the hub is away", True),
+        ("ray::PackClient.train()\n  ...\nOSError: [Errno 28] No space left on device", True),
+        ("ray::PackClient.train()\n  ...\nstudy.packs.failures.PackFailedError: ValueError: no", True),
+        (
+            "ray::PackClient.train()\n  ...\nstudy.packs.failures.LaneFailedError: OSError: [Errno 28] full",
+            True,
+        ),
+        ("ray::PackClient.train()\n  ...\nstudy.packs.failures.LaneFailedError: ValueError: no", False),
+        ("ray::PackClient.train()\n  ...\nValueError: The actor of this film", False),
+        ("ray::PackClient.train()\n  ...\ntorch.OutOfMemoryError: CUDA out of memory", False),
+        ("ray::PackClient.train()\n  ...\nsearch_spaces.errors.SpecError: wrong", False),
     ],
 )
 def test_only_lost_surroundings_are_tried_again(tmp_path, error, retry):
     file = tmp_path / "error.txt"
     file.write_text(f"Failure # 1 (occurred at 2026-11-22)\n{error}\n")
     coordinator = Scripted()
-    ReportDesk(coordinator, Alarm()).on_trial_error(None, ray_trial(str(file)))
+    desk = OpenDesk()
+    ReportDesk(coordinator, Alarm(), desk).on_trial_error(None, ray_trial(str(file)))
     ((name, key, _, tried_again),) = coordinator.calls
+    assert desk.released == [("t0", file.read_text())]
     assert (name, key, tried_again) == ("lose", "search/sgd/p000", retry)
 
 
 def test_a_reason_is_the_line_that_tells():
     assert failure_in_a_line(f"Failure # 1\n{DIED}\n").startswith("The actor died unexpectedly")
     assert failure_in_a_line("Failure # 1\nray::x\n  File\nValueError: no\n\n") == "ValueError: no"
+    lane = "Failure # 1\nray::x\n  File\nstudy.packs.failures.LaneFailedError: ValueError: no\n"
+    assert failure_in_a_line(lane) == "ValueError: no"
     assert HOST_FAILURES.search("BlockingIOErrors") is None
 
 
 def test_reports_reach_the_coordinator_and_its_word_the_worker():
     coordinator = Scripted()
-    desk = ReportDesk(coordinator, Alarm())
+    packs = OpenDesk()
+    desk = ReportDesk(coordinator, Alarm(), packs)
     assert desk.on_trial_result(None, ray_trial(), message(2)) == TrialScheduler.CONTINUE
     assert desk.on_trial_result(None, ray_trial(), {"training_iteration": 1}) == TrialScheduler.CONTINUE
     assert coordinator.calls == [("receive", "search/sgd/p000", 0, [2])]
+    assert packs.released == []
+    desk.on_trial_complete(None, ray_trial(), message(2))
+    assert packs.released == [("t0", "")]
 
 
 @pytest.mark.parametrize(
@@ -101,13 +149,13 @@ def test_a_failure_of_the_ledger_ends_the_run_and_is_not_taken_for_the_trials(tm
     """Ray Tune would wrap it, or take a RetryableError for a lost worker and try the trial again."""
     (tmp_path / "error.txt").write_text("OSError: x")
     coordinator, alarm = Scripted(failure), Alarm()
-    desk, source = ReportDesk(coordinator, alarm), TrialSource(coordinator, alarm, {})
+    desk, source = ReportDesk(coordinator, alarm, OpenDesk()), source_of(coordinator, OpenDesk(), alarm)
     assert not alarm
     assert desk.on_trial_result(None, ray_trial(), message(2)) == TrialScheduler.STOP
     assert alarm
     desk.on_trial_complete(None, ray_trial(), message(4))
     desk.on_trial_error(None, ray_trial(str(tmp_path / "error.txt")))
-    assert source.suggest("id") is None
+    assert source.suggest("id") == TrialSource.FINISHED
     assert len(coordinator.calls) == 1
     with pytest.raises(type(failure), match=str(failure)):
         alarm.raise_failure()
@@ -115,11 +163,37 @@ def test_a_failure_of_the_ledger_ends_the_run_and_is_not_taken_for_the_trials(tm
 
 def test_a_failure_while_the_next_trial_is_chosen_ends_the_run():
     alarm = Alarm()
-    assert TrialSource(Scripted(LedgerError("no")), alarm, {}).suggest("id") is None
+    source = source_of(Scripted(LedgerError("no")), OpenDesk(), alarm)
+    assert source.suggest("id") == TrialSource.FINISHED
     with pytest.raises(LedgerError, match="no"):
         alarm.raise_failure()
 
 
 def test_no_alarm_raises_nothing():
     Alarm().raise_failure()
-    assert TrialSource(Scripted(), Alarm(), {}).suggest("id") == TrialSource.FINISHED
+    assert source_of(Scripted(), OpenDesk()).suggest("id") == TrialSource.FINISHED
+
+
+def test_a_trial_waits_for_a_place_and_is_asked_for_once(tmp_path):
+    spec = study_spec()
+    with new_study(spec, f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        desk = OpenDesk(lanes=0)
+        source = source_of(Coordinator(spec, ledger), desk)
+        assert source.suggest("id") is None
+        assert all(record.attempts == 0 for record in ledger.trials(spec.name))
+        desk.lanes = desk.num_seated = 1  # a lane is free, though not for this trial
+        assert source.suggest("id") is None
+        desk.num_seated = 0
+        suggested = source.suggest("id")
+    key = suggested["trial"]["key"]
+    assert (suggested["pack"], suggested["ticket"]) == ("pack-0", f"for {key}")
+    assert ledger_attempts(tmp_path, spec.name) == {key: 1}
+
+
+def test_a_run_that_is_over_gets_no_trial():
+    assert source_of(Scripted(), OpenDesk(), is_over=True).suggest("id") == TrialSource.FINISHED
+
+
+def ledger_attempts(folder: Path, study: str) -> dict[str, int]:
+    with Ledger.open(f"sqlite:///{folder / 'ledger.db'}") as ledger:
+        return {record.planned.key: record.attempts for record in ledger.trials(study) if record.attempts}

@@ -1,0 +1,135 @@
+"""The Ray actor that holds a pack: one copy of the base, several lanes, one thread that trains.
+
+Ray calls its methods in threads of their own, as many as there may be clients. Torch is imported in the training
+thread and not with this module, which the driver loads too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from study.packs.failures import LaneFailedError, in_a_line
+from study.packs.training_thread import TrainingThread
+
+if TYPE_CHECKING:
+    from trainers.workbench import Workbench
+
+POLL_S = 5.0
+"""A client asks again at least so often."""
+
+
+class PackActor:
+    """What clients and the desk can ask of a pack."""
+
+    def __init__(self, study: dict[str, Any], num_threads: int) -> None:
+        """Begin to load the base; returns at once.
+
+        Args:
+            study: what all trials share: `workload`, `variants` by name, `perturbations` of the adapters that are
+                kept, `device`, and the folders `parts_dir`, `cache_dir`, `checkpoints_dir` and `adapters_dir`.
+            num_threads: CPUs of this pack.
+        """
+        self._study = study
+        self._instance = uuid4().hex
+        self._thread = TrainingThread(partial(_open, study, num_threads))
+
+    def ping(self, lanes: int | None, matmul_mode: str) -> dict[str, str]:
+        """Say how far the pack is, and make its lanes once their number is known.
+
+        Args:
+            lanes: trials that may train together; None: not known yet.
+            matmul_mode: how float32 products are done, as `trainers.precision.use_precision` names it.
+
+        Returns:
+            `instance`, another after each restart, `state`, and what `failure` there was.
+        """
+        if lanes is not None:
+            self._thread.set_lanes(lanes, partial(_use_precision, matmul_mode))
+        return {
+            "instance": self._instance,
+            "state": self._thread.state.value,
+            "failure": self._thread.failure,
+        }
+
+    def probe(self) -> dict[str, Any]:
+        """Measure how exact and how fast float32 products are; a `trainers.precision.Probe` as JSON.
+
+        Raises:
+            LaneFailedError: it cannot be done.
+        """
+        return self._run(_probe)
+
+    def calibrate(
+        self, trials: Sequence[Mapping[str, Any]], most_lanes: int, num_packs: int, matmul_mode: str
+    ) -> dict[str, Any]:
+        """Time joint steps, before there are lanes; a `trainers.calibrated.Calibration` as JSON.
+
+        Args:
+            trials: kinds of trials to time, as for `seat`.
+            most_lanes: the most that are of use.
+            num_packs: packs that may share this machine.
+            matmul_mode: as for `ping`.
+
+        Raises:
+            LaneFailedError: it cannot be done, say because not even one trial fits.
+        """
+
+        def timed(bench: "Workbench") -> dict[str, Any]:
+            from study.packs.opening import calibrate_bench
+
+            _use_precision(matmul_mode)
+            return calibrate_bench(bench, self._study, trials, most_lanes=most_lanes, num_packs=num_packs)
+
+        return self._run(timed)
+
+    def seat(self, ticket: str, planned: Mapping[str, Any]) -> None:
+        """Have a trial seated as soon as a lane is free; returns at once.
+
+        Args:
+            ticket: names this stay; a fresh one each time that a trial is given to a pack.
+            planned: `key`, `family`, `params`, `seed`, `steps` and `keep_adapter`.
+        """
+
+        def setup() -> Any:
+            from study.packs.opening import trial_setup
+
+            return trial_setup(self._study, planned)
+
+        self._thread.seat(ticket, setup)
+
+    def next(self, ticket: str, num_sent: int) -> dict[str, Any]:
+        """What a trial has reported beyond `num_sent` reports, or nothing after a while.
+
+        Returns:
+            `first_report`, `reports` and `done`, or an empty document.
+        """
+        return self._thread.next(ticket, num_sent, POLL_S)
+
+    def leave(self, ticket: str) -> None:
+        """Free a trial's lane; returns once it is free."""
+        self._thread.leave(ticket)
+
+    def _run(self, job: Callable[["Workbench"], dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return self._thread.run(job)
+        except Exception as error:  # noqa: BLE001 (torch's own errors stay here)
+            raise LaneFailedError(in_a_line(error)) from None
+
+
+def _use_precision(mode: str) -> None:
+    from trainers.precision import use_precision
+
+    use_precision(mode)
+
+
+def _probe(bench: "Workbench") -> dict[str, Any]:
+    from trainers.precision import probe_precision
+
+    return probe_precision(bench).to_json()
+
+
+def _open(study: dict[str, Any], num_threads: int) -> "Workbench":
+    from study.packs.opening import open_bench
+
+    return open_bench(study, num_threads)

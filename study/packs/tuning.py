@@ -1,0 +1,70 @@
+"""One Tune run over all trials that are missing: clients of packs, and Ray Tune's own settings."""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from study.coordinator import Coordinator
+from study.packs.desk import PackDesk
+
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "5",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+"""Ray Tune keeps no loggers, no snapshots and no signal handler of its own: the ledger and the runner do."""
+
+
+def tune_trials(
+    coordinator: Coordinator,
+    desk: PackDesk,
+    *,
+    num_lanes: int,
+    name: str,
+    notes_dir: Path,
+    is_over: Callable[[], bool],
+) -> None:
+    """Run trials until none is left or the run is over. Ray Tune's own notes are not read again.
+
+    Args:
+        coordinator: has the trials, and takes their reports.
+        desk: has the packs.
+        num_lanes: lanes of all packs, and so trials at a time.
+        name: of the study.
+        notes_dir: where Ray Tune may write.
+        is_over: whether the run is to end; asked often.
+    """
+    os.environ.update(_ENVIRONMENT | {"TUNE_MAX_PENDING_TRIALS_PG": str(num_lanes)})
+    from ray import tune
+
+    from study.packs.client import PackClient
+    from study.scheduling import Alarm, ReportDesk, StopWhen, TrialSource
+
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    alarm = Alarm()
+    shutil.rmtree(notes_dir / name, ignore_errors=True)
+    tuner = tune.Tuner(
+        PackClient,
+        tune_config=tune.TuneConfig(
+            search_alg=TrialSource(coordinator, alarm, desk, is_over),
+            scheduler=ReportDesk(coordinator, alarm, desk, num_lanes),
+            num_samples=-1,
+            reuse_actors=True,
+            max_concurrent_trials=num_lanes,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=str(notes_dir),
+            stop=StopWhen(lambda: bool(is_over() or alarm)),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+    alarm.raise_failure()
+    shutil.rmtree(notes_dir / name, ignore_errors=True)
