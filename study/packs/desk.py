@@ -132,7 +132,7 @@ class PackDesk:
         """
         self._lanes, self._matmul_mode = lanes, matmul_mode
         for pack in self._packs:
-            pack.is_ready = False
+            pack.is_ready, pack.asked = False, None  # what is asked already knows of no lanes
 
     def probe(self) -> Any:
         """Have a ready pack measure its float32 products; a reference to what it will find."""

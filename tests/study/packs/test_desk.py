@@ -49,6 +49,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def desk(study: dict[str, Any]) -> Iterator[PackDesk]:
     with PackDesk(TWO, study, most_lanes=2) as opened:
+        opened.look()  # asks the packs while nobody knows of lanes; they answer after the next line
         opened.set_lanes(2, "highest")
         wait_for(opened, lambda: opened.num_ready == 2)
         yield opened
