@@ -5,6 +5,7 @@
 #   make install      set up alone; .venv/bin/trialwright works afterwards
 #   make check        everything that CI runs
 #   make validate     simulate the statistics engine against known truths (10 to 15 minutes on two cores)
+#   make bench        run every benchmark and keep its results (up to 10 minutes each; leave the machine alone)
 #   make mlflow       browse the tracked runs on http://127.0.0.1:5000
 #
 # constraints.txt pins torch. Where your package index offers that release as a CUDA build only (PyPI does, for Linux)
@@ -23,7 +24,7 @@ ifeq ($(strip $(PIP_EXTRA_INDEX_URL)),)
 unexport PIP_EXTRA_INDEX_URL
 endif
 
-.PHONY: install quickstart test check lint types layers wheel validate mlflow schema clean
+.PHONY: install quickstart test check lint types layers wheel validate bench mlflow schema clean
 
 install: $(VENV)/.installed
 
@@ -66,6 +67,11 @@ wheel: $(VENV)/.installed-dev
 
 validate: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.validation.long
+
+bench: $(VENV)/.installed
+	@failed=; for script in $$(grep -l '^BENCHMARK = ' benchmarks/*.py); do \
+		$(BIN)/python $$script --save > /dev/null || failed="$$failed $$script"; \
+	done; test -z "$$failed" || { echo "These did not end:$$failed" >&2; exit 1; }
 
 schema: install
 	$(BIN)/python -c 'import json; from study.spec import json_schema; print(json.dumps(json_schema(), indent=2))' \
