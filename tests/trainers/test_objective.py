@@ -70,7 +70,8 @@ def test_the_padded_loss_is_the_sum_of_the_plain_ones(llama: Foundation, options
             for example in examples
         ]
     assert num_targets == sum(len(row) for row in plain)
-    torch.testing.assert_close(loss, -sum(row.sum() for row in plain), rtol=1e-5, atol=1e-5)
+    expected = -sum(row.double().sum() for row in plain)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_micro_batches_give_the_gradient_of_the_whole(llama_dir: Path):
@@ -135,7 +136,7 @@ def test_an_encoder_is_judged_by_cross_entropy(bert: Foundation):
         loss, num_rows = training_loss(bert.model, make_batch(examples, bert))
     labels = torch.tensor([example.answer for example in examples])
     expected = torch.nn.functional.cross_entropy(logits, labels)
-    torch.testing.assert_close(loss / num_rows, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loss / num_rows, expected.double(), rtol=1e-5, atol=1e-6)
     scored = evaluate(bert.model, examples, bert, rows_per_batch=2)
     assert scored.loss_nats == pytest.approx(expected.item(), rel=1e-5)
     assert scored.accuracy == sum(logits.argmax(dim=-1) == labels).item() / len(examples)
