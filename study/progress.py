@@ -70,7 +70,7 @@ class _Clock:
         """One line for a log."""
         now = self._progress()
         if now.phase is None:
-            return "Starting the workers."
+            return "Getting the workers ready."
         return f"{_percent(now):3.0f} %  {_summary(now)}; training {_families(now)}; {self._time_left(now)}"
 
     def picture(self) -> RenderableType:
@@ -95,7 +95,7 @@ class _Clock:
             table.add_row(PHASE_NAMES[phase], *(str(n) if n else "·" for n in numbers), style=style)
         bar = ProgressBar(total=100, completed=_percent(now), width=60)
         if now.phase is None:
-            return Group(table, bar, "Starting the workers.")
+            return Group(table, bar, "Getting the workers ready.")
         return Group(table, bar, f"training {_families(now)}; {self._time_left(now)}")
 
     def _time_left(self, now: Progress) -> str:

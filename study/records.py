@@ -10,6 +10,11 @@ from functools import cached_property
 Param = float | int | str
 """One sampled hyperparameter value."""
 
+CALIBRATED = "calibrated"
+"""Kind of the ledger's event that keeps how many lanes pay, and what a study was predicted to take."""
+PRECISION = "precision"
+"""Kind of the ledger's event that keeps how exact float32 products are, a `trainers.precision.Probe` as JSON."""
+
 
 class Phase(StrEnum):
     """The phases of a study's protocol, named as in the trial table, in the order in which they run."""

@@ -10,11 +10,10 @@ from study.cluster import Packs
 from study.ledger import Ledger
 from study.packs.desk import PackDesk
 from study.prediction import launch_prediction, most_lanes, quickest_lanes
+from study.records import CALIBRATED
 from study.spec import StudySpec
 from trainers.calibrated import Calibration
 
-CALIBRATED = "calibrated"
-"""Kind of the ledger's event that keeps what a calibration found."""
 PATIENCE_S = 60.0
 """How long a calibration waits for further packs once one is ready: a cluster may be slow to give them room."""
 _LOOK_EVERY_S = 0.1
@@ -83,6 +82,8 @@ def choose_lanes(
     say("Finding out how many trials a worker should train together.")
     found = _calibrations(desk, spec, most, matmul_mode, is_over)
     if not found:
+        if not is_over():
+            say("That could not be measured: each worker trains one trial at a time.")
         return 1
     slowest = min(found, key=lambda one: one.lanes)
     lanes = quickest_lanes(spec, slowest, packs=packs.number, cpus=packs.cpus)

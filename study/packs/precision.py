@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import ray
 
+from search_spaces.errors import RetryableError
 from study.ledger import Ledger
 from study.packs.desk import PackDesk
-from study.report.precision import KIND
+from study.packs.failures import in_a_line
+from study.records import PRECISION
 from study.spec import StudySpec
 
 EXACT = "highest"
@@ -23,21 +26,33 @@ def choose_precision(spec: StudySpec, desk: PackDesk, ledger: Ledger, *, is_over
         desk: has the packs.
         ledger: holds the study.
         is_over: whether the run is to end, upon which the answer no longer matters.
+
+    Raises:
+        RetryableError: it cannot be measured.
     """
     if spec.base.matmul_tolerance == 0:
         return EXACT
     for event in ledger.events(spec.name):
-        if event.kind == KIND:
+        if event.kind == PRECISION:
             return str(event.detail["mode"])
-    waiting = [desk.probe()]
-    while waiting and not is_over():
-        done, waiting = ray.wait(waiting, timeout=_LOOK_EVERY_S)
-        try:
-            for probe in ray.get(done):
-                ledger.record_event(spec.name, KIND, probe)
-                return str(probe["mode"])
-        except ray.exceptions.RayError:  # the pack went away
+    asked: list[Any] = []
+    while not is_over():
+        desk.look()
+        if not asked and desk.num_ready:
+            asked = [desk.probe()]
+        if not asked:
             time.sleep(_LOOK_EVERY_S)
-            desk.look()
-            waiting = [desk.probe()] if desk.num_ready else []
+            continue
+        answered, asked = ray.wait(asked, timeout=_LOOK_EVERY_S)
+        try:
+            for probe in ray.get(answered):
+                ledger.record_event(spec.name, PRECISION, probe)
+                return str(probe["mode"])
+        except ray.exceptions.RayActorError:  # the pack went away; Ray starts it again
+            time.sleep(_LOOK_EVERY_S)
+        except ray.exceptions.RayTaskError as error:
+            raise RetryableError(
+                f"How exact matrix products are here could not be measured ({in_a_line(error.cause or error)}): "
+                "mend the cause, or write base.matmul_tolerance 0."
+            ) from error
     return EXACT

@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from study.records import Phase
+from study.records import CALIBRATED, Phase
 from study.report.accounting import PHASE_TITLES
 from study.report.blocks import Column, Table
 from study.report.snapshot import Snapshot, TrialRow
 from study.report.words import duration
 
-CALIBRATED = "calibrated"
-"""Kind of the event that holds a calibration and what was predicted from it."""
 TITLE = "Predicted and actual"
 DASH = "\u2013"
 

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-KIND = "precision"
-"""Kind of the ledger's event that keeps what was measured, a `trainers.precision.Probe` as JSON."""
+from study.records import PRECISION
 
 
 def precision_facts(events: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
@@ -13,7 +12,7 @@ def precision_facts(events: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, str
     Args:
         events: what happened to the study, oldest first; the first probe holds for the whole study.
     """
-    probe = next((event["detail"] for event in events if event.get("kind") == KIND), None)
+    probe = next((event["detail"] for event in events if event.get("kind") == PRECISION), None)
     if probe is None:
         return ()
     figures = (

@@ -1,11 +1,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+from study.records import PRECISION
 from study.report import Snapshot, write_report
-from study.report.precision import KIND, precision_facts
+from study.report.precision import precision_facts
 
 EVENT = {
-    "kind": KIND,
+    "kind": PRECISION,
     "detail": {
         "mode": "medium",
         "tolerance": 1e-6,
@@ -19,7 +20,7 @@ EVENT = {
     },
     "recorded_at": 1795366800.0,
 }
-OTHER = {"kind": KIND, "detail": {**EVENT["detail"], "mode": "highest"}, "recorded_at": 1795366900.0}
+OTHER = {"kind": PRECISION, "detail": {**EVENT["detail"], "mode": "highest"}, "recorded_at": 1795366900.0}
 
 
 def test_the_first_probe_holds_for_the_whole_study():
