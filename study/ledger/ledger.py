@@ -13,9 +13,20 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine
 
-from study.ledger import activity, claims, measurements, studies, tracked, trials
+from search_spaces.errors import SpecError
+from study.ledger import access, activity, claims, measurements, studies, tracked, trials
 from study.ledger.engine import open_engine, shown, transaction
-from study.ledger.rows import Claim, Event, RunKind, StudyRecord, StudyState, TrackedRun, TrialActivity
+from study.ledger.rows import (
+    Claim,
+    Event,
+    RunKind,
+    Scope,
+    StudyRecord,
+    StudyState,
+    Token,
+    TrackedRun,
+    TrialActivity,
+)
 from study.records import Ending, Measurement, Phase, PlannedTrial, RungRecord, TrialRecord
 
 
@@ -103,6 +114,21 @@ class Ledger:
             if state != StudyState.RUNNING:
                 trials.close_all_attempts(connection, studies.find(connection, name), self._clock())
 
+    def delete_study(self, name: str) -> None:
+        """Forget a study with all its trials and measurements.
+
+        Raises:
+            SpecError: a driver that lives holds it.
+        """
+        now = self._clock()
+        with self._writing() as connection:
+            held = claims.holder(connection, studies.find(connection, name))
+            if held is not None and claims.is_alive(held, now=now):
+                raise SpecError(
+                    f"Study {name!r} is being run by process {held.pid} on {held.host}: stop it before it is deleted."
+                )
+            studies.remove(connection, name)
+
     def save_plan(self, name: str, plan: Mapping[str, Any]) -> None:
         """Keep the costed plan of a study, in place of an earlier one."""
         with self._writing() as connection:
@@ -164,6 +190,11 @@ class Ledger:
         """
         with self._writing() as connection:
             return trials.start(connection, studies.find(connection, study), key, self._clock())
+
+    def place_attempt(self, study: str, key: str, *, pack: int, node: str) -> None:
+        """Note in which pack, and on which node, the open attempt of a trial trains."""
+        with self._writing() as connection:
+            trials.place(connection, studies.find(connection, study), key, pack, node)
 
     def end_trial(self, study: str, key: str, ending: Ending) -> bool:
         """Keep a trial's ending, once; False where the same one is there.
@@ -289,3 +320,42 @@ class Ledger:
         """Drop what was noted of one run, or of all runs in the store where `kind` is None."""
         with self._writing() as connection:
             tracked.forget(connection, studies.find(connection, study), store, kind, key)
+
+    # The service's tokens and requests
+
+    def add_token(self, name: str, scope: Scope, digest: str, *, expires_at: float | None) -> None:
+        """Keep a new token by the SHA-256, in hex, of its secret.
+
+        Raises:
+            SpecError: the name is taken, by a revoked token too.
+        """
+        with self._writing() as connection:
+            access.add_token(connection, name, scope, digest, expires_at=expires_at, now=self._clock())
+
+    def tokens(self) -> list[Token]:
+        """All tokens, the oldest first."""
+        with self._reading() as connection:
+            return access.tokens(connection)
+
+    def token(self, digest: str) -> Token | None:
+        """The token of a secret's SHA-256, valid or not; absent where there is none."""
+        with self._reading() as connection:
+            return access.token(connection, digest)
+
+    def revoke_token(self, name: str) -> None:
+        """Have a token refused from now on.
+
+        Raises:
+            SpecError: there is no such token.
+        """
+        with self._writing() as connection:
+            access.revoke(connection, name, self._clock())
+
+    def claim_request(self, key: str, digest: str, study: str) -> str:
+        """Note a request by its idempotency key; the study that the first request with this key made.
+
+        Raises:
+            SpecError: the key was used with other content.
+        """
+        with self._writing() as connection:
+            return access.claim_request(connection, key, digest, study, self._clock())

@@ -96,6 +96,10 @@ class TrialActivity:
     """Unix time in seconds at which it ended or its last attempt broke off; absent until then."""
     last_measurement: int
     """Row number of its newest measurement; 0 before the first."""
+    pack: int | None = None
+    """Number of the pack that its last attempt trains in; absent before it has a place."""
+    node: str | None = None
+    """Address of that pack's node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,3 +114,30 @@ class TrackedRun:
     """Row number of the newest measurement that has arrived there; 0 before the first."""
     shipped_state: str
     """What last arrived there, as the tracker words it."""
+
+
+class Scope(StrEnum):
+    """What a token allows."""
+
+    READ = "read"
+    """Look at everything."""
+    RUN = "run"
+    """Create, stop, resume and delete studies, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """Who may use the service; the secret itself is never kept."""
+
+    name: str
+    scope: Scope
+    created_at: float
+    """Unix time in seconds."""
+    expires_at: float | None
+    """Unix time in seconds; absent: never."""
+    revoked_at: float | None
+    """Unix time in seconds; absent: not revoked."""
+
+    def is_valid(self, now: float) -> bool:
+        """Whether it may be used at a Unix time in seconds."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)

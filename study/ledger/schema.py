@@ -102,6 +102,8 @@ attempt = Table(
     Column("number", Integer, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
+    Column("pack", Integer),
+    Column("node", String(250)),
     UniqueConstraint("trial_id", "number"),
 )
 
@@ -156,4 +158,26 @@ tracked_run = Table(
     Column("shipped_measurement", SERIAL, nullable=False),
     Column("shipped_state", Text, nullable=False),
     UniqueConstraint("study_id", "store", "kind", "key"),
+)
+
+token = Table(
+    "token",
+    metadata,
+    _serial(),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("scope", String(20), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+)
+
+request = Table(
+    "request",
+    metadata,
+    _serial(),
+    Column("key", String(255), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False),
+    Column("study", String(250), nullable=False),
+    Column("created_at", Double, nullable=False),
 )

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from search_spaces.errors import LedgerError, SpecError, unknown
 from study.ledger import schema
@@ -86,6 +86,12 @@ def set_fields(connection: Connection, name: str, **fields: Any) -> None:
     """Overwrite columns of one study."""
     number = find(connection, name)
     connection.execute(update(schema.study).where(_S.id == number).values(**fields))
+
+
+def remove(connection: Connection, name: str) -> None:
+    """Delete a study and everything that belongs to it."""
+    number = find(connection, name)
+    connection.execute(delete(schema.study).where(_S.id == number))
 
 
 def add_event(

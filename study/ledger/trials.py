@@ -88,6 +88,16 @@ def start(connection: Connection, study_id: int, key: str, now: float) -> int:
     return attempt
 
 
+def place(connection: Connection, study_id: int, key: str, pack: int, node: str) -> None:
+    """Note where the open attempt of a trial trains."""
+    trial_id = number(connection, study_id, key)
+    connection.execute(
+        update(schema.attempt)
+        .where(_A.trial_id == trial_id, _A.ended_at.is_(None))
+        .values(pack=pack, node=node)
+    )
+
+
 def end(connection: Connection, study_id: int, key: str, ending: Ending, now: float) -> bool:
     """Keep a trial's ending, once; False where the same one is there.
 

@@ -3,5 +3,5 @@
 A developer adds one with `alembic -c study/migrations/alembic.ini revision --autogenerate -m "…"`.
 """
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision: a ledger that is already there needs no migration, and no import of Alembic."""
