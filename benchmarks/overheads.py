@@ -98,7 +98,7 @@ def measure(setting: Setting) -> Result:
         large, large_row, look = _large(place, 0.02 if setting.quick else 3.6, setting)
         tracking = _tracking(place, 3 if setting.quick else 30, setting)
         clients = (2,) if setting.quick else REAL_CLIENTS
-        tune = [driver_limits(place, number, quick=setting.quick) for number in clients]
+        tune = [driver_limits(place / f"{number}-clients", number, quick=setting.quick) for number in clients]
     tune_s = max(
         0.0, tune[0]["measurement_s"] - table[0]["measurement_ms"] / 1000
     )  # beside the coordinator's part

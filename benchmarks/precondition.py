@@ -26,7 +26,7 @@ from trainers.moe_lora import MoeLoraConfig, adapter_parameters
 from trainers.optimizers import MoeLoraOptimizer, build_optimizer
 
 RANK = 4
-PAIRS = 8
+PAIRS = 40
 LR, DAMPING, EPS = 1e-4, 1e-6, 1e-6
 LOST_DAMPING = 1e-8
 """A damping at which float32 cannot tell a lost direction from a small one."""

@@ -8,6 +8,7 @@ Shapes: B rows, T positions, K positions with a target, V words.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ __all__ = [
 ]
 
 Scoring = Literal["likelihood", "generate"]
+
+_LEAST_POSITIONS = 4
+"""Of a pass: fewer rows are multiplied with the vocabulary by another kernel, whose last bits differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +191,10 @@ def _logits(model: nn.Module, batch: Batch) -> Tensor:
         logits: Tensor = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         return logits.float()
     width = batch.targets.shape[1]
-    length = batch.input_ids.shape[1]
+    num_rows, length = batch.input_ids.shape
+    kept = min(length, max(width, math.ceil(_LEAST_POSITIONS / num_rows)))
     # As indices: a slice would stay a view, which the product with the vocabulary copies its weights for.
-    last = torch.arange(length - width, length, device=batch.input_ids.device)
+    last = torch.arange(length - kept, length, device=batch.input_ids.device)
     wanted = {"position_ids": batch.position_ids, "logits_to_keep": last, "use_cache": False}
     options = {name: value for name, value in wanted.items() if name in _accepted(model)}
     logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **options).logits

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 from trainers.moe_lora.gating import gate_gradient_to_logits, parameter_gates, top_k_gates
 
@@ -57,6 +58,10 @@ class Mixing:
     """Another one must pick experts as `top_k_gates` does, or serve evaluation only: its gradients are used."""
     parameter_gating: ParameterGating = parameter_gates
     """Another one serves lanes whose gate exponents differ."""
+
+
+_LEAST_SIZE, _SIZE_STEP = 16, 4
+"""Rows and columns from which MKL takes the same kernels on processors of Intel and of AMD, measured."""
 
 
 class Weights(NamedTuple):
@@ -97,9 +102,9 @@ def mix(
     """
     router_LEI, A_LERI, B_LEOR = weights
     dtype = torch.promote_types(torch.promote_types(x_LTI.dtype, router_LEI.dtype), torch.float32)
-    logits_LTE = x_LTI.to(dtype) @ router_LEI.to(dtype).mT
+    logits_LTE = _product(x_LTI.to(dtype), router_LEI.to(dtype).mT)
     gates_LTE, selected_LTE = mixing.gating(logits_LTE, mixing.top_k)
-    h_LTF = _kept(x_LTI, keep_LTI, A_LERI.dtype) @ A_LERI.flatten(1, 2).mT
+    h_LTF = _product(_kept(x_LTI, keep_LTI, A_LERI.dtype), A_LERI.flatten(1, 2).mT)
     y_LTO = _weighted(h_LTF, gates_LTE, mixing.scale) @ _flat(B_LEOR)
     return y_LTO, logits_LTE, Routed(gates_LTE, selected_LTE, h_LTF)
 
@@ -121,11 +126,11 @@ def expert_gradients(
     _, A_LERI, B_LEOR = weights
     gates_LTE, selected_LTE, h_LTF = routed
     seen_LTE = mixing.parameter_gating(gates_LTE, selected_LTE, mixing.gate_exponent)
-    u_LTF = dy_LTO @ _flat(B_LEOR).mT
+    u_LTF = _product(dy_LTO, _flat(B_LEOR).mT)
     dgates_LTE = (u_LTF * h_LTF).view(*gates_LTE.shape, -1).sum(-1).mul_(mixing.scale)
     seen_u_LTF = _weighted(u_LTF, seen_LTE, mixing.scale)
-    dA_LFI = seen_u_LTF.mT @ _kept(x_LTI, keep_LTI, A_LERI.dtype)
-    dB_LFO = _weighted(h_LTF, seen_LTE, mixing.scale).mT @ dy_LTO
+    dA_LFI = _product(seen_u_LTF.mT, _kept(x_LTI, keep_LTI, A_LERI.dtype))
+    dB_LFO = _product(_weighted(h_LTF, seen_LTE, mixing.scale).mT, dy_LTO)
     dx_LTI = _input_side(u_LTF, seen_u_LTF, gates_LTE, mixing) @ A_LERI.flatten(1, 2)
     return (
         gate_gradient_to_logits(gates_LTE, dgates_LTE.to(gates_LTE.dtype)),
@@ -188,7 +193,7 @@ class _MixExperts(torch.autograd.Function):
             )
             dlogits_LTE = through_gates_LTE if dlogits_LTE is None else dlogits_LTE + through_gates_LTE
         if dlogits_LTE is not None:
-            drouter_LEI = dlogits_LTE.mT @ x_LTI.to(dlogits_LTE.dtype)
+            drouter_LEI = _product(dlogits_LTE.mT, x_LTI.to(dlogits_LTE.dtype))
             dx_LTI = _plus_product(dx_LTI, dlogits_LTE, weights.router.to(dlogits_LTE.dtype))
         gradients = zip((dx_LTI, drouter_LEI, dA_LERI, dB_LEOR), ctx.shapes, strict=True)
         return (*(None if grad is None else grad.view(shape) for grad, shape in gradients), None, None)
@@ -225,6 +230,25 @@ def _weighted(values_LTF: Tensor, weights_LTE: Tensor, scale: float | Tensor) ->
 def _flat(B_LEOR: Tensor) -> Tensor:
     """B as one matrix per lane, (L, E*R, O)."""
     return B_LEOR.mT.flatten(1, 2)
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """A product of matrices whose elements do not depend on how many rows and columns stand beside theirs.
+
+    Libraries multiply few rows or columns by kernels of their own, which sum in another order. So there are at least
+    `_LEAST_SIZE` of either, in whole groups of `_SIZE_STEP`, the rest of them zero and cut off again.
+    """
+    num_rows, num_columns = left.shape[-2], right.shape[-1]
+    whole = _with_zeros(left, rows=_missing(num_rows)) @ _with_zeros(right, columns=_missing(num_columns))
+    return whole[..., :num_rows, :num_columns].contiguous()
+
+
+def _missing(size: int) -> int:
+    return max(_LEAST_SIZE, -(-size // _SIZE_STEP) * _SIZE_STEP) - size
+
+
+def _with_zeros(matrix: Tensor, *, rows: int = 0, columns: int = 0) -> Tensor:
+    return pad(matrix, (0, columns, 0, rows)) if columns or rows else matrix
 
 
 def _plus_product(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:

@@ -24,14 +24,25 @@ def fill_changes(
     lrs: Sequence[float],
     settings: Mapping[str, Any],  # noqa: ARG001
 ) -> None:
-    """Write what a step adds to the weights, decay aside, into the buffers' `changes`.
+    """Make what a step adds to the weights, decay aside, the buffers' `changes`.
 
     Args:
         buffers: of any number of optimizers.
-        directions: their gradients or preconditioned gradients.
+        directions: their gradients, which stay as they are, or preconditioned gradients, which may become the
+            changes.
         lrs: their learning rates.
         settings: nothing.
     """
-    changes = [buffer.changes for buffer in buffers]
-    torch._foreach_copy_(changes, list(directions))
-    torch._foreach_mul_(changes, [-lr for lr in lrs])
+    pairs = list(zip(buffers, directions, strict=True))
+    shared = [pair for pair in pairs if not _may_be_kept(*pair)]
+    if shared:
+        torch._foreach_copy_([buffer.changes for buffer, _ in shared], [direction for _, direction in shared])
+    for buffer, direction in pairs:
+        if _may_be_kept(buffer, direction):
+            buffer.changes = direction
+    torch._foreach_mul_([buffer.changes for buffer in buffers], [-lr for lr in lrs])
+
+
+def _may_be_kept(buffer: Buffer, direction: Tensor) -> bool:
+    """Whether a direction is nobody else's: not the gradient, nor a part of a batch of directions."""
+    return direction is not buffer.gradients and direction.untyped_storage().nbytes() == direction.nbytes
