@@ -1,0 +1,82 @@
+"""A whole study in a ledger, with planted results of every phase and the report's JSON, for what is browsed."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from study.ledger import Ledger, StudyState
+from study.records import Ending, Measurement, Outcome, Phase, PlannedTrial
+from study.report import Snapshot, build
+from study.report.document import to_json
+from tests.study.report import synthetic
+
+STUDY = "reviews"
+START = 1_700_000_000.0
+
+
+def record(ledger: Ledger, snapshot: Snapshot) -> None:
+    """Put a snapshot's trials into an empty ledger, as if they had been trained."""
+    ledger.create_study(STUDY, {**snapshot.spec, "name": STUDY}, "d" * 64, manifest())
+    rows = snapshot.trials.to_dict("records")
+    ledger.plan_trials(STUDY, [_planned(row) for row in rows])
+    ledger.claim_study(STUDY, "driver-1")
+    ledger.set_study_state(STUDY, StudyState.RUNNING)
+    for row in rows:
+        ledger.start_attempt(STUDY, row["trial"])
+        for step in (0, int(row["steps"])):
+            metrics = {"select_loss_nats": float(row["init_value"] if step == 0 else _value(row) or 0.7)}
+            one = Measurement(trial=row["trial"], step=step, metrics=metrics, recorded_at=START + step)
+            ledger.record_measurement(STUDY, one)
+        ledger.end_trial(STUDY, row["trial"], _ending(row))
+    ledger.set_study_state(STUDY, StudyState.FINISHED)
+
+
+def manifest() -> dict[str, Any]:
+    return {"packages": {"trialwright": "0.1.0", "torch": "2.13.0"}, "data_digest": "ab" * 32}
+
+
+def write_findings(folder: Path, snapshot: Snapshot) -> Path:
+    """The report as far as MLflow reads it, and a page and a figure to link."""
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures" / "lr_curves.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    (folder / "report.html").write_text("<!doctype html><title>Report</title><h1>Report</h1>")
+    (folder / "report.json").write_bytes(to_json(build(snapshot)))
+    return folder
+
+
+def judged() -> Snapshot:
+    """Two families with verdicts, 272 trials."""
+    return synthetic.judged(seeds=4, replicates=3)
+
+
+def _planned(row: dict[str, Any]) -> PlannedTrial:
+    params = {name.removeprefix("param."): row[name] for name in row if name.startswith("param.")}
+    return PlannedTrial(
+        key=row["trial"],
+        phase=Phase(row["phase"]),
+        slice=row["slice"] or "",
+        family=row["family"],
+        replicate=int(row["replicate"]),
+        point=int(row["point"]),
+        seed=int(row["seed"]),
+        params={name: value for name, value in params.items() if value == value},
+        steps=200,
+    )
+
+
+def _ending(row: dict[str, Any]) -> Ending:
+    return Ending(
+        outcome=Outcome(row["outcome"]),
+        steps=int(row["steps"]),
+        reason=row["reason"] or "",
+        value=_value(row),
+        select_value=None if _value(row) is None else float(row["select_value"]),
+        init_value=float(row["init_value"]),
+        device_seconds=float(row["device_seconds"]),
+        metrics={"report_accuracy": float(row["report_accuracy"])} if _value(row) is not None else {},
+    )
+
+
+def _value(row: dict[str, Any]) -> float | None:
+    value = row["value"]
+    return None if value is None or math.isnan(value) else float(value)
