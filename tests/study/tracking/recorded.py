@@ -6,9 +6,9 @@ from typing import Any
 
 from study.ledger import Ledger, StudyState
 from study.records import Ending, Measurement, Outcome, Phase, PlannedTrial
-from study.report import Snapshot, build
+from study.report import Snapshot
 from study.report.document import to_json
-from tests.study.report import synthetic
+from tests.study.report import sample_report
 
 STUDY = "reviews"
 START = 1_700_000_000.0
@@ -40,13 +40,13 @@ def write_findings(folder: Path, snapshot: Snapshot) -> Path:
     (folder / "figures").mkdir(parents=True)
     (folder / "figures" / "lr_curves.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     (folder / "report.html").write_text("<!doctype html><title>Report</title><h1>Report</h1>")
-    (folder / "report.json").write_bytes(to_json(build(snapshot)))
+    (folder / "report.json").write_bytes(to_json(sample_report.modelled(snapshot)))
     return folder
 
 
 def judged() -> Snapshot:
-    """Two families with verdicts, 272 trials."""
-    return synthetic.judged(seeds=4, replicates=3)
+    """Two families, 34 trials, whose verdicts are hand-made."""
+    return sample_report.snapshot()
 
 
 def _planned(row: dict[str, Any]) -> PlannedTrial:
@@ -59,7 +59,11 @@ def _planned(row: dict[str, Any]) -> PlannedTrial:
         replicate=int(row["replicate"]),
         point=int(row["point"]),
         seed=int(row["seed"]),
-        params={name: value for name, value in params.items() if value == value},
+        params={
+            name: value
+            for name, value in params.items()
+            if not (isinstance(value, float) and math.isnan(value))
+        },
         steps=200,
     )
 
