@@ -16,12 +16,8 @@ from urllib.parse import quote
 
 SHARED = "mlflow.sharedViewState."
 """How the tags of arranged pages begin."""
-EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",
-    "mlflow.experiment.primaryMetric.name": "tuned_report_loss_nats",
-    "mlflow.experiment.primaryMetric.greaterIsBetter": "false",
-}
-"""What the pages read beside: the experiment opens at its runs, and which metric comes first among generated charts."""
+KIND_TAG = {"mlflow.experimentKind": "custom_model_development"}
+"""Says that the experiment holds training runs: pages that go by it do not open at language-model traces."""
 FAMILIES, CONFIGURATIONS, TRIALS, SEEDS = "families", "configurations", "trials", "seeds"
 VIEWS = {
     FAMILIES: "Families, best first",
@@ -45,6 +41,7 @@ _FAMILY_COLUMNS = (
 )
 _TRAINING = "workflowType=machine_learning"
 """MLflow's pages have a face for language-model traces, their default, and one for training."""
+_WIDTH_PX = 160
 _SPACE = ("lr", "num_experts", "top_k", "rank")
 
 
@@ -61,7 +58,7 @@ def arranged_tags(created_at: float) -> dict[str, str]:
         SEEDS: _seeds(),
     }
     saved = {f"{SHARED}{key}": _saved(VIEWS[key], state, created_at) for key, state in pages.items()}
-    return EXPERIMENT_TAGS | saved
+    return KIND_TAG | saved
 
 
 def view_path(experiment_id: str, key: str) -> str:
@@ -141,7 +138,7 @@ def _page(only: str, order_by: str, columns: Sequence[str], charts: list[dict[st
         "datasetsFilter": [],
         "selectedColumns": list(columns),
         "columnOrder": list(columns),
-        "columnWidths": {name: 7 * len(name) if name.startswith("m") else 220 for name in columns},
+        "columnWidths": dict.fromkeys(columns, _WIDTH_PX) | {"tags.`verdicts`": 2 * _WIDTH_PX},
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": [
             {"uuid": f"trialwright-{place}", "metricSectionId": "comparison", **chart}

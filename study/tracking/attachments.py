@@ -111,13 +111,14 @@ def _arranged(scene: Scene) -> Iterator[Attachment]:
 
 
 def _documents(scene: Scene) -> Attachment:
-    texts = documents(scene.study)
+    study = scene.study
 
     def send(store: TrackingStore) -> None:
-        for file, text in texts.items():
+        for file, text in documents(study).items():
             store.write_text(scene.study_run, text, file)
 
-    return Attachment(key=DOCUMENTS, state=_digest([scene.study_run, texts]), send=send)
+    state = _digest([scene.study_run, study.spec, study.manifest, study.plan])
+    return Attachment(key=DOCUMENTS, state=state, send=send)
 
 
 def _folder(scene: Scene, folder: Path) -> Attachment:

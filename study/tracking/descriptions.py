@@ -22,7 +22,6 @@ ABSENT = "-"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~])")
 _WORDS = {
     StudyState.PLANNED: "is planned",
-    StudyState.RUNNING: "is running",
     StudyState.INTERRUPTED: "was interrupted; the same command goes on",
     StudyState.STOPPED: "was stopped; the same command goes on",
     StudyState.FINISHED: "has ended",
@@ -123,6 +122,8 @@ def _state(study: StudyRecord, families: Mapping[str, Mapping[str, float]]) -> s
     )
     hours = sum(figures.get("device_s", 0.0) for figures in families.values()) / 3600
     losses = f", {lost} of them lost to their surroundings" if lost else ""
+    if study.state is StudyState.RUNNING:  # a text that changes with every trial would be sent as often
+        return f"The study **is running**. {100 * ended // max(planned, 1)} % of {planned} trials have ended{losses}."
     progress = f"{ended} of {planned} trials have ended{losses}, in {hours:.2g} device-hours."
     return f"The study **{_WORDS[study.state]}**. {progress}"
 

@@ -21,10 +21,10 @@ FAMILY_METRICS: Mapping[str, str] = MappingProxyType(
     {
         "tuned_report_loss_nats": "the tuned configuration's report loss, mean over the confirmation's seeds; a "
         "diverged seed counts with its loss at initialisation",
-        "tuned_report_loss_nats_low": "lower end of its 95 % t-interval, from the report",
+        "tuned_report_loss_nats_low": "lower end of its 95 % t-interval, from the newest report",
         "tuned_report_loss_nats_high": "upper end of it",
         "tuned_report_accuracy": "report accuracy, mean over the same seeds",
-        "tuned_report_accuracy_low": "lower end of its 95 % t-interval, from the report",
+        "tuned_report_accuracy_low": "lower end of its 95 % t-interval, from the newest report",
         "tuned_report_accuracy_high": "upper end of it",
         "tuned_seeds": "seeds that these means are over",
         "space_diverged_frac": "diverged trials of the space's own design, which nothing stops, as a fraction",

@@ -135,7 +135,7 @@ def _study_view(study: StudyRecord, trials: Sequence[TrialActivity], found: Find
         ended_at=_closed_at(study),
         params=flattened(study.spec) | {"spec_digest": study.spec_digest},
         tags={"kind": RunKind.STUDY, "state": study.state, **carried.tags},
-        **_figures(trials, aggregates(trials) | dict(carried.metrics), study),
+        **_figures(trials, dict(carried.metrics) | aggregates(trials), study),
     )
 
 
@@ -156,7 +156,7 @@ def _family_view(
         ended_at=_closed_at(study),
         params=flattened(study.spec) | {"family": family},
         tags={"kind": RunKind.FAMILY, "family": family, **carried.tags},
-        **_figures(trials, aggregates(trials) | dict(carried.metrics), study),
+        **_figures(trials, dict(carried.metrics) | aggregates(trials), study),
     )
 
 

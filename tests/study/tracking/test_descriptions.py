@@ -58,13 +58,16 @@ def test_it_says_what_is_asked_how_it_stands_and_how_to_repeat_it():
     text = study_description(study(), FIGURES, findings({"claims": [claim("it is better")]}), PLACES)
     assert "Which of 2 optimizer families fine-tunes hf:owner/some\\_model on vader\\_movie best" in text
     assert "through search?" in text
-    assert (
-        "The study **is running**. 7 of 8 trials have ended, 1 of them lost to their surroundings, in 0.5"
-        in text
-    )
+    assert "The study **is running**. 87 % of 8 trials have ended, 1 of them lost to their surr" in text
     assert "C1, rsgd against sgd: “it is better” is supported (meaningful)." in text
     assert "trialwright launch spec.yaml" in text
     assert "Seed 7, spec `dddddddddddd`, made with trialwright 0.1.0, torch 2.13.0." in text
+
+
+def test_it_counts_exactly_once_the_study_has_ended():
+    text = study_description(study(state=StudyState.FAILED), FIGURES, {}, PLACES)
+    lost = "7 of 8 trials have ended, 1 of them lost to their surroundings, in 0.5 device-hours."
+    assert f"The study **has ended with trials lost**. {lost}" in text
 
 
 def test_the_families_stand_best_first_with_links_to_their_runs():
@@ -112,7 +115,7 @@ def test_a_hostile_title_makes_no_markup():
 
 def test_it_stays_within_what_a_store_takes():
     many = tuple(f"family{number:03d}" for number in range(200))
-    figures = dict.fromkeys(many, {"trials_ended": 1.0, "trials_planned": 1.0})
+    figures = {name: {"trials_ended": 1.0, "trials_planned": 1.0} for name in many}
     found = findings({"claims": [claim("long " * 50) for _ in range(60)]})
     text = study_description(study(families=many), figures, found, PLACES)
     assert len(text) <= MAX_CHARS + 3
