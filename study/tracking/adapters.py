@@ -96,7 +96,10 @@ def base_name(base: Mapping[str, Any]) -> str:
 
 
 def num_labels(folder: Path) -> int | None:
-    """Classes of the head that is saved with the adapter; None where there is none."""
+    """Classes of the head that is saved with the adapter; None where there is none.
+
+    A head's other layers (a pooler) map the hidden size to itself: what does not is the one that gives the classes.
+    """
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     heads = config.get("modules_to_save") or ()
     shapes = [
@@ -104,7 +107,9 @@ def num_labels(folder: Path) -> int | None:
         for name, entry in _header(folder / WEIGHTS).items()
         if name.endswith(".weight") and any(f".{head}." in name for head in heads)
     ]
-    return min((shape[0] for shape in shapes if len(shape) > 1), default=None)
+    matrices = [shape for shape in shapes if len(shape) > 1]
+    last = [shape for shape in matrices if shape[0] != shape[1]] or matrices
+    return int(last[-1][0]) if last else None
 
 
 def _header(path: Path) -> Mapping[str, Any]:
