@@ -41,7 +41,6 @@ _FAMILY_COLUMNS = (
 )
 _TRAINING = "workflowType=machine_learning"
 """MLflow's pages have a face for language-model traces, their default, and one for training."""
-_WIDTH_PX = 160
 _SPACE = ("lr", "num_experts", "top_k", "rank")
 
 
@@ -138,7 +137,7 @@ def _page(only: str, order_by: str, columns: Sequence[str], charts: list[dict[st
         "datasetsFilter": [],
         "selectedColumns": list(columns),
         "columnOrder": list(columns),
-        "columnWidths": dict.fromkeys(columns, _WIDTH_PX) | {"tags.`verdicts`": 2 * _WIDTH_PX},
+        "columnWidths": {name: _width_px(name) for name in columns},
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": [
             {"uuid": f"trialwright-{place}", "metricSectionId": "comparison", **chart}
@@ -151,6 +150,11 @@ def _page(only: str, order_by: str, columns: Sequence[str], charts: list[dict[st
         "isAccordionReordered": True,
         "hideEmptyCharts": True,
     }
+
+
+def _width_px(column: str) -> int:
+    """Room for a column's name; verdicts are longer than theirs."""
+    return 320 if column == "tags.`verdicts`" else max(110, 7 * len(column.partition(".")[2]) + 10)
 
 
 def _bars(metric: str, title: str, *, runs: int = 20) -> dict[str, Any]:
