@@ -34,6 +34,8 @@ class Chosen:
     """Where its trial left it."""
     seeds: tuple[Ending, ...]
     """Endings of all seeds of the configuration that enter the analysis."""
+    num_labels: int | None
+    """Classes of the head that is saved with the adapter; None for a causal model."""
 
 
 def chosen_adapters(trials: Sequence[TrialActivity], folder: Path) -> list[Chosen]:
@@ -66,10 +68,19 @@ def _chosen(family: str, trials: Sequence[TrialActivity], folder: Path) -> Chose
     if not results:
         return None
     _, key, planned, ending = min(results, key=lambda result: result[:2])
-    if not (folder / key / WEIGHTS).is_file() or not (folder / key / CONFIG).is_file():
+    try:
+        labels = num_labels(folder / key)
+    except (OSError, ValueError, struct.error):  # not there, or not whole: there is nothing to attach
         return None
     seeds = tuple(one for one in endings.values() if one is not None and one.outcome in ANALYSED)
-    return Chosen(family=family, planned=planned, ending=ending, folder=folder / key, seeds=seeds)
+    return Chosen(
+        family=family,
+        planned=planned,
+        ending=ending,
+        folder=folder / key,
+        seeds=seeds,
+        num_labels=labels,
+    )
 
 
 @contextmanager
@@ -96,9 +107,14 @@ def base_name(base: Mapping[str, Any]) -> str:
 
 
 def num_labels(folder: Path) -> int | None:
-    """Classes of the head that is saved with the adapter; None where there is none.
+    """Classes of the head that is saved with an adapter; None where there is none.
 
     A head's other layers (a pooler) map the hidden size to itself: what does not is the one that gives the classes.
+
+    Raises:
+        OSError: a file is not there.
+        ValueError: the configuration is no JSON, or the weights are no safetensors.
+        struct.error: the weights break off.
     """
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     heads = config.get("modules_to_save") or ()

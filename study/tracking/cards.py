@@ -7,7 +7,7 @@ import yaml
 
 from study.ledger import StudyRecord
 from study.records import Ending
-from study.tracking.adapters import Chosen, base_name, num_labels
+from study.tracking.adapters import Chosen, base_name
 from study.tracking.aggregates import capped_loss
 from study.tracking.datasets import origin
 from study.tracking.descriptions import ABSENT, safe
@@ -64,7 +64,7 @@ def _base_licence(base: Mapping[str, Any]) -> str:
 
 
 def _loading(chosen: Chosen, study: StudyRecord, base: Mapping[str, Any]) -> str:
-    labels = num_labels(chosen.folder)
+    labels = chosen.num_labels
     loader = "AutoModelForCausalLM" if labels is None else "AutoModelForSequenceClassification"
     options = [f"dtype=torch.{base.get('dtype', 'bfloat16')}"]
     options += [] if labels is None else [f"num_labels={labels}"]

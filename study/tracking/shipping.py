@@ -235,10 +235,12 @@ class Shipper:
             self._intend(RunKind.ARTIFACTS, one.key)
             try:
                 one.send(store)
-            except (GoneError, DeletedError, RefusedError) as error:
+            except DeletedError:  # the user's wish, which holds until there is something new to hang there
+                pass
+            except (GoneError, RefusedError) as error:
                 yield f"{one.key} of study {study.name} was refused: {error}"
-            else:
-                self._note(replace(self._tracked[RunKind.ARTIFACTS, one.key], shipped_state=one.state))
+                continue
+            self._note(replace(self._tracked[RunKind.ARTIFACTS, one.key], shipped_state=one.state))
 
     def _tracked_state(self, key: str) -> str:
         noted = self._tracked.get((RunKind.ARTIFACTS, key))

@@ -118,6 +118,14 @@ def test_an_adapter_whose_files_are_elsewhere_is_left_out(home: Home):
     assert artifacts(home, "family:sgd", "adapter") == []
 
 
+@pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
+def test_an_adapter_that_is_not_whole_is_left_out(home: Home, file: str):
+    confirm(home, 0.5, 0.3, 0.4)
+    (home.adapters_dir / SEEDS[1].key / file).write_bytes(b"{")
+    assert home.ship() == DONE
+    assert artifacts(home, "family:sgd", "adapter") == []
+
+
 def test_weights_are_sent_once_and_again_to_a_store_that_was_lost(
     home: Home, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -186,6 +194,14 @@ def test_a_deleted_study_run_costs_nothing_else(home: Home):
     MlflowClient(home.uri).delete_run(home.run("study:").info.run_id)
     run_trial(home.ledger, _more(home), finished())
     assert home.ship() == DONE
+    assert home.ship() == DONE
+
+
+def test_what_changes_for_a_run_that_the_user_deleted_is_let_go(home: Home):
+    finish_all(home.ledger)
+    home.ship()
+    MlflowClient(home.uri).delete_run(home.run("study:").info.run_id)
+    home.ledger.save_plan(STUDY, {"trials": 6})
     assert home.ship() == DONE
 
 

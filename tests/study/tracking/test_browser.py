@@ -170,7 +170,9 @@ def test_a_link_of_the_description_leads_to_the_report(pages: Pages) -> None:
     pages.open(run_path(pages.experiment, pages.runs[RunKind.STUDY, ""]))
     pages.wait_for(lambda: pages.browser.find_elements("link text", "report.html"))
     pages.browser.find_element("link text", "report.html").click()
-    pages.browser.switch_to.window(pages.browser.window_handles[-1])  # MLflow opens links in a tab of their own
+    pages.browser.switch_to.window(
+        pages.browser.window_handles[-1]
+    )  # MLflow opens links in a tab of their own
     pages.wait_for(lambda: "artifacts/report/report.html" in pages.browser.current_url)
     pages.wait_for(lambda: pages.browser.find_elements("css selector", "iframe"))
 

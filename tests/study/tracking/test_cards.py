@@ -30,7 +30,14 @@ def chosen(folder: Path, *values: float, heads: dict[str, list[int]] | None = No
     (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(text)) + text)
     (folder / CONFIG).write_text(json.dumps({"modules_to_save": ["classifier"] if heads else None}))
     seeds = tuple(ending(value) for value in values or (0.4,))
-    return Chosen(family="grsgd", planned=SEED, ending=seeds[0], folder=folder, seeds=seeds)
+    return Chosen(
+        family="grsgd",
+        planned=SEED,
+        ending=seeds[0],
+        folder=folder,
+        seeds=seeds,
+        num_labels=num_labels(folder),
+    )
 
 
 def study(model: str, **base: Any) -> StudyRecord:
