@@ -68,12 +68,12 @@ def view_path(experiment_id: str, key: str) -> str:
 
 def artifact_path(experiment_id: str, run_id: str, file: str) -> str:
     """The address of the page that shows an artifact of a run, relative as above; whoever keeps the artifacts."""
-    return f"{run_path(experiment_id, run_id)}/artifacts/{quote(file)}"
+    return run_path(experiment_id, run_id, f"/artifacts/{quote(file)}")
 
 
-def run_path(experiment_id: str, run_id: str) -> str:
-    """The address of a run's page, relative as above."""
-    return f"#/experiments/{quote(experiment_id)}/runs/{quote(run_id)}"
+def run_path(experiment_id: str, run_id: str, below: str = "") -> str:
+    """The address of a run's page, or of one below it, relative as above."""
+    return f"#/experiments/{quote(experiment_id)}/runs/{quote(run_id)}{below}?{_TRAINING}"
 
 
 def experiment_path(experiment_id: str) -> str:

@@ -110,7 +110,7 @@ def _question(study: StudyRecord) -> str:
     which = f": {', '.join(families)}" if families else ""
     through = f", through {', '.join(phases)}" if phases else ""
     return (
-        f"## {study.name}\n\nWhich of {len(families) or 'several'} optimizer families fine-tunes {safe(base)} on "
+        f"Which of {len(families) or 'several'} optimizer families fine-tunes {safe(base)} on "
         f"{safe(task)} best, and how robustly{safe(which)}{through}?"
     )
 

@@ -36,7 +36,7 @@ FLAGS = (
     "--force-device-scale-factor=1",
     "--window-size=1900,900",
 )
-WAIT_S = 60
+WAIT_S = 30
 ASSISTANT = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
 """MLflow opens an assistant beside the first page of a visitor unless this is set."""
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"> [l](javascript:alert(1))"
@@ -150,9 +150,14 @@ def test_the_leaves_draw_a_box_plot_when_they_are_compared(pages: Pages) -> None
     listed = ",".join(f'"{run}"' for run in trials)
     pages.open(f'#/compare-runs?runs=[{listed}]&experiments=["{pages.experiment}"]')
     pages.wait_for(lambda: "Box Plot" in pages.text())
-    path = "//*[@role='tab' and contains(., 'Box Plot')]"
-    pages.browser.find_element("xpath", path).click()
-    boxes = "return document.querySelectorAll('.boxlayer .box, .boxlayer path').length"
+    pages.browser.find_element("xpath", "//*[@role='tab' and contains(., 'Box Plot')]").click()
+    for axis, name in (("x", "family"), ("y", "final_select_loss_nats")):
+        pages.wait_for(lambda: pages.browser.find_elements("id", f"{axis}-axis-selector"))  # noqa: B023 (at once)
+        pages.browser.find_element("id", f"{axis}-axis-selector").click()
+        option = f"//*[@role='option' and normalize-space(.)='{name}']"
+        pages.wait_for(lambda: pages.browser.find_elements("xpath", option))  # noqa: B023 (at once)
+        pages.browser.find_element("xpath", option).click()
+    boxes = "return document.querySelectorAll('.boxlayer path').length"
     pages.wait_for(lambda: pages.browser.execute_script(boxes))
 
 
@@ -168,6 +173,7 @@ def test_the_description_shows_words_of_others_as_they_are(pages: Pages) -> None
 
 def test_a_link_of_the_description_leads_to_the_report(pages: Pages) -> None:
     pages.open(run_path(pages.experiment, pages.runs[RunKind.STUDY, ""]))
+    pages.click("Show more")
     pages.wait_for(lambda: pages.browser.find_elements("link text", "report.html"))
     pages.browser.find_element("link text", "report.html").click()
     pages.browser.switch_to.window(

@@ -7,6 +7,7 @@ from study.tracking.descriptions import MAX_CHARS, Places, family_description, s
 from study.tracking.findings import findings
 from tests.study.report.sample_report import HOSTILE
 
+TRAINING = "?workflowType=machine_learning"
 PLACES = Places(
     experiment="7",
     study_run="s1",
@@ -74,14 +75,14 @@ def test_the_families_stand_best_first_with_links_to_their_runs():
     lines = study_description(study(), FIGURES, {}, PLACES).splitlines()
     rows = [line for line in lines if line.startswith("| [")]
     assert rows == [
-        "| [rsgd](#/experiments/7/runs/f2) | 0.4100 nats | 0.4000 to 0.4200 | - | - | 1.25 decades | - |",
-        "| [sgd](#/experiments/7/runs/f1) | - | - | - | 25 % | - | - |",
+        f"| [rsgd](#/experiments/7/runs/f2{TRAINING}) | 0.4100 nats | 0.4000 to 0.4200 | - | - | 1.25 decades | - |",
+        f"| [sgd](#/experiments/7/runs/f1{TRAINING}) | - | - | - | 25 % | - | - |",
     ]
 
 
 def test_it_links_the_arranged_pages_and_the_files():
     text = study_description(study(), FIGURES, {}, PLACES)
-    assert "[report.html](#/experiments/7/runs/s1/artifacts/report/report.html)" in text
+    assert f"[report.html](#/experiments/7/runs/s1/artifacts/report/report.html{TRAINING})" in text
     page = "#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=families"
     assert f"[Families, best first]({page})" in text
 
