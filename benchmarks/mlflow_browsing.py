@@ -81,7 +81,7 @@ def _measured(browser: Any, uri: str, small: Shipped, large: Shipped, setting: S
         pairs=2 if setting.quick else 8,
         device=setting.device,
     )
-    repeats = 1 if setting.quick else 5
+    repeats = 1 if setting.quick else 3
     table = [
         {"what": what, "small_s": _median(repeats, look, small), "large_s": _median(repeats, look, large)}
         for what, look in _looks(browser, uri).items()
