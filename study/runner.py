@@ -247,6 +247,7 @@ class _Drive:
             study=self.spec.name,
             tracking_uri=self.tracking_uri,
             artifacts_dir=self.home.mlflow_artifacts_dir,
+            adapters_dir=self.home.adapters_dir(self.spec.name),
         )
 
     def _close(self, tracker: Tracker) -> None:

@@ -4,10 +4,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from search_spaces.errors import SpecError
 from study.ledger import Ledger, RunKind, connect_to_database
+from study.tracking.arrangement import FAMILIES, view_path
 
 ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
@@ -118,9 +119,7 @@ def comparison_url(ledger: Ledger, study: str, uri: str, ui_url: str | None = No
         raise SpecError(
             f"Nobody serves the pages of {redact(uri)!r}: start `make mlflow` and name its address."
         )
-    listed = ",".join(f'"{run_id}"' for run_id in families)
-    experiment = quote(f'["{experiments[0]}"]')
-    return f"{pages.rstrip('/')}/#/compare-runs?runs={quote(f'[{listed}]')}&experiments={experiment}"
+    return f"{pages.rstrip('/')}/{view_path(experiments[0], FAMILIES)}"
 
 
 def _redacted_pair(pair: str) -> str:

@@ -18,11 +18,13 @@ def aggregates(trials: Sequence[TrialActivity]) -> dict[str, float]:
     """
     records = [trial.record for trial in trials]
     search = _endings(records, phase=Phase.SEARCH)
+    space = [ending for ending in _endings(records, phase=Phase.SENSITIVITY) if ending.outcome in ANALYSED]
     tuned = [ending for ending in _endings(records, phase=Phase.CONFIRMATION) if ending.outcome in ANALYSED]
     full = [end.select_value for end in search if end.outcome is Outcome.FINISHED]
     return _counts(records) | _present(
         search_best_select_loss_nats=min(_known(full), default=None),
         search_mean_select_loss_nats=_mean(full),
+        space_diverged_frac=_mean(float(ending.outcome is Outcome.DIVERGED) for ending in space),
         tuned_report_loss_nats=_mean(capped_loss(ending) for ending in tuned),
         tuned_report_accuracy=_mean((ending.metrics or {}).get("report_accuracy") for ending in tuned),
         tuned_seeds=float(len(tuned)) if tuned else None,

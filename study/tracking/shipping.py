@@ -5,16 +5,14 @@ off anywhere. A run's creation alone would not bear repeating: it is noted befor
 doubt.
 """
 
-import hashlib
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
-from study.ledger import Ledger, RunKind, StudyRecord, TrackedRun
+from study.ledger import Ledger, RunKind, StudyRecord, TrackedRun, TrialActivity
+from study.tracking.attachments import Scene, attachments
+from study.tracking.findings import Findings, read_findings
 from study.tracking.store import (
     PARENT_TAG,
     RUN_TAG,
@@ -24,12 +22,9 @@ from study.tracking.store import (
     RefusedError,
     TrackingStore,
 )
-from study.tracking.verdicts import Verdicts, read_verdicts
 from study.tracking.view import RunKey, RunView, views
 
 MEASUREMENTS_PER_READ = 200
-DOCUMENTS = "documents"
-"""Key under which the spec, plan and manifest are noted as attached."""
 _LEFT_DELETED = "deleted"
 
 
@@ -51,18 +46,22 @@ class Backlog:
 class Shipper:
     """Ships one study to one store."""
 
-    def __init__(self, *, ledger: Ledger, study: str, label: str) -> None:
+    def __init__(self, *, ledger: Ledger, study: str, label: str, adapters_dir: Path | None = None) -> None:
         """Bind to a study.
 
         Args:
             ledger: the record.
             study: its name there.
             label: the store's address without its password, under which the ledger notes what arrived.
+            adapters_dir: where confirmed trials leave their adapters; None: none are attached.
         """
         self._ledger = ledger
         self._name = study
         self._label = label
+        self._adapters_dir = adapters_dir
         self._tracked: dict[RunKey, TrackedRun] = {}
+        self._trials: Sequence[TrialActivity] = ()
+        self._found: Findings = {}
         self.look_s = 0.0
         """Processor seconds that the newest pass took to find out what there is to show: time that the study lacks."""
 
@@ -92,21 +91,23 @@ class Shipper:
                 if self._lacks(view):
                     lacking.append(view)
                     problems += self._attempt(store, view, study, experiment)
-            problems += self._attach(store, study)
+            problems += self._attach(store, study, wanted, experiment)
         return Backlog(num_runs=sum(map(self._lacks, lacking)), problem=problems[0] if problems else "")
 
     def _wanted(self) -> tuple[StudyRecord, list[RunView]]:
         before = time.thread_time()
         study = self._ledger.study(self._name)
-        wanted = views(study, self._ledger.trial_activity(self._name), self._verdicts())
+        self._trials = self._ledger.trial_activity(self._name)
+        folders = self._folders()
+        self._found = read_findings(folders[-1]) if folders else {}
+        wanted = views(study, self._trials, self._found)
         self.look_s = time.thread_time() - before
         return study, wanted
 
-    def _verdicts(self) -> Verdicts:
-        """Those of the report that was asked to be attached."""
-        kept = [Path(run.key) for run in self._tracked.values() if run.kind is RunKind.ARTIFACTS]
-        folders = [folder for folder in kept if str(folder) != DOCUMENTS]
-        return read_verdicts(folders[-1]) if folders else {}
+    def _folders(self) -> list[Path]:
+        """Folders that were asked to be attached: their paths are absolute, which no other key is."""
+        keys = [Path(run.key) for run in self._tracked.values() if run.kind is RunKind.ARTIFACTS]
+        return [key for key in keys if key.is_absolute()]
 
     def _read_book(self) -> None:
         runs = self._ledger.tracked_runs(self._name, self._label)
@@ -224,52 +225,46 @@ class Shipper:
             self._note(run)
         return run
 
-    def _attach(self, store: TrackingStore, study: StudyRecord) -> Iterator[str]:
-        """Attach the study's documents, and the folders that were asked for, where they have changed."""
-        top = self._tracked.get((RunKind.STUDY, ""))
-        if top is None or top.run_id is None or top.shipped_state == _LEFT_DELETED:
-            return
-        texts = documents(study)
-        digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
-        self._intend(RunKind.ARTIFACTS, DOCUMENTS)
-        for run in [run for run in self._tracked.values() if run.kind is RunKind.ARTIFACTS]:
-            wanted = digest if run.key == DOCUMENTS else folder_state(Path(run.key))
-            if run.shipped_state == wanted or not wanted:
+    def _attach(
+        self, store: TrackingStore, study: StudyRecord, wanted: Sequence[RunView], experiment: str
+    ) -> Iterator[str]:
+        """Send what hangs on the runs, where it has changed; what the store refused of it."""
+        for one in attachments(self._scene(study, wanted, experiment)):
+            if not one.state or self._tracked_state(one.key) == one.state:
                 continue
+            self._intend(RunKind.ARTIFACTS, one.key)
             try:
-                if run.key == DOCUMENTS:
-                    for file, text in texts.items():
-                        store.write_text(top.run_id, text, file)
-                else:
-                    self._upload(store, Path(run.key), top.run_id)
-            except (GoneError, DeletedError, RefusedError) as error:
-                yield f"artifacts of study {study.name} were refused: {error}"
-            else:
-                self._note(replace(run, shipped_state=wanted))
+                one.send(store)
+            except DeletedError:  # the user's wish, which holds until there is something new to hang there
+                pass
+            except (GoneError, RefusedError) as error:
+                yield f"{one.key} of study {study.name} was refused: {error}"
+                continue
+            self._note(replace(self._tracked[RunKind.ARTIFACTS, one.key], shipped_state=one.state))
 
-    def _upload(self, store: TrackingStore, folder: Path, study_run: str) -> None:
-        store.upload(study_run, folder, "report")
-        figures = folder / "figures"
-        families = [run for run in self._tracked.values() if run.kind is RunKind.FAMILY]
-        for run in families if figures.is_dir() else []:
-            if run.run_id is not None and run.shipped_state != _LEFT_DELETED:
-                store.upload(run.run_id, figures, "figures")
+    def _tracked_state(self, key: str) -> str:
+        noted = self._tracked.get((RunKind.ARTIFACTS, key))
+        return noted.shipped_state if noted is not None else ""
 
-
-def documents(study: StudyRecord) -> dict[str, str]:
-    """The study's spec, plan and manifest as files."""
-    texts = {
-        "spec.yaml": yaml.safe_dump(dict(study.spec), sort_keys=False, allow_unicode=True),
-        "manifest.json": json.dumps(study.manifest, indent=2),
-    }
-    return texts if study.plan is None else texts | {"plan.json": json.dumps(study.plan, indent=2)}
-
-
-def folder_state(folder: Path) -> str:
-    """A digest of names, sizes and times of a folder's files; empty where there is nothing."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
-    if not files:
-        return ""
-    stats = [(str(path.relative_to(folder)), path.stat()) for path in files]
-    content = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    def _scene(self, study: StudyRecord, wanted: Sequence[RunView], experiment: str) -> Scene:
+        runs = {
+            key: run.run_id
+            for key, run in self._tracked.items()
+            if run.run_id is not None and run.shipped_state != _LEFT_DELETED
+        }
+        families = [view for view in wanted if view.kind is RunKind.FAMILY]
+        return Scene(
+            study=study,
+            trials=self._trials,
+            family_metrics={view.key: view.metrics for view in families},
+            found=self._found,
+            experiment=experiment,
+            study_run=runs.get((RunKind.STUDY, ""), ""),
+            family_runs={
+                view.key: run
+                for view in families
+                if (run := runs.get((RunKind.FAMILY, view.key))) is not None
+            },
+            folders=self._folders(),
+            adapters_dir=self._adapters_dir,
+        )

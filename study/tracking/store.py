@@ -13,6 +13,7 @@ from typing import Any
 from search_spaces.errors import RetryableError, TrialwrightError
 from study.records import Measurement
 from study.tracking.address import client_uri, prepare_environment, reason, sqlite_path
+from study.tracking.datasets import DatasetView
 
 PARENT_TAG = "mlflow.parentRunId"
 STUDY_TAG = "trialwright.study"
@@ -149,6 +150,33 @@ class TrackingStore:
                 self._client.update_run(run_id, status=status)
             else:
                 self._client.set_terminated(run_id, status, _milliseconds(ended_at))
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set some tags of a run and leave the others."""
+        from mlflow.entities import RunTag
+
+        with self._sorted_errors():
+            self._client.log_batch(run_id, tags=[RunTag(name, text) for name, text in _tags(tags).items()])
+
+    def set_experiment_tags(self, experiment_id: str, tags: Mapping[str, str]) -> None:
+        """Set some tags of the experiment and leave the others."""
+        with self._sorted_errors():
+            for name, text in tags.items():
+                self._client.set_experiment_tag(experiment_id, name, text)
+
+    def log_datasets(self, run_id: str, datasets: Sequence[DatasetView]) -> None:
+        """Say which splits a run used; those that it has already stay as they are."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(one.name, one.digest, "trialwright", one.source, profile=one.profile),
+                [InputTag("mlflow.data.context", one.context)],
+            )
+            for one in datasets
+        ]
+        with self._sorted_errors():
+            self._client.log_inputs(run_id, datasets=inputs)
 
     def write_text(self, run_id: str, text: str, file: str) -> None:
         """Attach a text to a run under a file name."""

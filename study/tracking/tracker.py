@@ -33,6 +33,7 @@ class Tracker:
         study: str,
         tracking_uri: str,
         artifacts_dir: Path,
+        adapters_dir: Path | None = None,
         interval_s: float = 2.0,
         max_pause_s: float = 60.0,
     ) -> None:
@@ -43,6 +44,7 @@ class Tracker:
             study: name of a study there.
             tracking_uri: the MLflow store.
             artifacts_dir: where a store without a server of its own keeps artifacts.
+            adapters_dir: where confirmed trials leave their adapters; None: none are attached.
             interval_s: shortest time in seconds between two passes.
             max_pause_s: longest time in seconds between two tries while the store is away.
         """
@@ -51,6 +53,7 @@ class Tracker:
         self._study = study
         self._uri = tracking_uri
         self._artifacts_dir = artifacts_dir
+        self._adapters_dir = adapters_dir
         self._interval_s = interval_s
         self._max_pause_s = max_pause_s
         self._state = threading.Condition()
@@ -120,7 +123,12 @@ class Tracker:
                 asked, self._notified = self._asked, False
             try:
                 ledger = ledger or Ledger.open(self._ledger_url)
-                shipper = Shipper(ledger=ledger, study=self._study, label=redact(self._uri))
+                shipper = Shipper(
+                    ledger=ledger,
+                    study=self._study,
+                    label=redact(self._uri),
+                    adapters_dir=self._adapters_dir,
+                )
                 verify = store is None
                 try:
                     store = store or TrackingStore(self._uri, self._artifacts_dir)

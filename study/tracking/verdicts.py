@@ -1,50 +1,30 @@
 """Verdicts as MLflow carries them: tags and metrics on the runs of the study and of the claimed families.
 
-They are read from the study's own `report.json`, which is made from the ledger, so that they too can be shipped
-again at any time. On a family's run stand the claims that are made of that family: there an estimate above no
-difference speaks for it.
+They come from the study's own report, which is made from the ledger, so that they too can be shipped again at any
+time. On a family's run stand the claims that are made of that family: there an estimate above no difference speaks
+for it.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-REPORT = "report.json"
-FIGURES = ("estimate", "ci_low", "ci_high")
+ENDS = ("estimate", "ci_low", "ci_high")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunVerdicts:
-    """What one run carries of the claims."""
+class Carried:
+    """What one run carries of the report."""
 
     tags: Mapping[str, str] = field(default_factory=dict)
-    """`claim.<id>.verdict`, `.grade`, `.title` and `.compared_with`."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """`claim.<id>.<metric>.estimate`, `.ci_low` and `.ci_high`, in the metric's unit."""
+    sentences: Sequence[str] = ()
+    """The verdicts on it in words, for its description; not yet made safe for Markdown."""
 
 
-NO_VERDICTS = RunVerdicts()
-Verdicts = Mapping[str, RunVerdicts]
-"""Family, or the empty text for the study, to what its run carries."""
-
-
-def read_verdicts(folder: Path) -> Verdicts:
-    """The verdicts of the report in a folder; none where there is no report, or an unreadable one."""
-    try:
-        document = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        claims: list[Mapping[str, Any]] = document["claims"]
-        families = dict.fromkeys(claim["a"] for claim in claims)
-        return {"": _carried(claims)} | {
-            family: _carried([claim for claim in claims if claim["a"] == family]) for family in families
-        }
-    except (OSError, ValueError, LookupError, TypeError):
-        return {}
-
-
-def _carried(claims: Sequence[Mapping[str, Any]]) -> RunVerdicts:
+def carried_verdicts(claims: Sequence[Mapping[str, Any]]) -> Carried:
+    """Tags `claim.<id>.…` and `verdicts`, metrics `claim.<id>.<metric>.…`, of claims as the report's JSON has them."""
     tags: dict[str, str] = {}
     metrics: dict[str, float] = {}
     for claim in claims:
@@ -56,9 +36,25 @@ def _carried(claims: Sequence[Mapping[str, Any]]) -> RunVerdicts:
             f"{prefix}.compared_with": str(claim["b"]),
         }
         for name, part in zip(_names(claim["parts"]), claim["parts"], strict=True):
-            found = {f"{prefix}.{name}.{figure}": part[figure] for figure in FIGURES}
+            found = {f"{prefix}.{name}.{end}": part[end] for end in ENDS}
             metrics |= {key: float(number) for key, number in found.items() if number is not None}
-    return RunVerdicts(tags=tags, metrics=metrics)
+    if claims:
+        tags["verdicts"] = "; ".join(_short(claim) for claim in claims)
+    return Carried(tags=tags, metrics=metrics, sentences=tuple(_sentence(claim) for claim in claims))
+
+
+def _short(claim: Mapping[str, Any]) -> str:
+    grade = f" ({claim['grade']})" if claim["grade"] else ""
+    return f"{claim['id']} {claim['verdict']}{grade}"
+
+
+def _sentence(claim: Mapping[str, Any]) -> str:
+    """A claim in words, such as `C1, gradamw against adamw: “a title” is supported (meaningful).`."""
+    against = f" against {claim['b']}" if claim["b"] else ""
+    grade = f" ({claim['grade']})" if claim["grade"] else ""
+    extra = claim.get("extra")
+    more = f" {extra} more replicates or seeds would decide it." if extra else ""
+    return f"{claim['id']}, {claim['a']}{against}: “{claim['title']}” is {claim['verdict']}{grade}.{more}"
 
 
 def _names(parts: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from study.ledger import RunKind, StudyRecord, StudyState, TrialActivity
 from study.records import Ending, Outcome, PlannedTrial
 from study.tracking.aggregates import aggregates, configuration_aggregates
-from study.tracking.verdicts import NO_VERDICTS, Verdicts
+from study.tracking.findings import NOTHING, Findings
 
 TRIAL_STATUS = {
     Outcome.FINISHED: "FINISHED",
@@ -84,16 +84,16 @@ class RunView:
 
 
 def views(
-    study: StudyRecord, trials: Sequence[TrialActivity], verdicts: Verdicts | None = None
+    study: StudyRecord, trials: Sequence[TrialActivity], found: Findings | None = None
 ) -> list[RunView]:
     """Every run that should be there, parents before their children.
 
     Args:
         study: the study; nothing is shown before it first runs.
         trials: all its trials; one that was neither started nor ended is not shown.
-        verdicts: what the study's run and its families' carry of the claims; None before there is a report.
+        found: what the study's report has found; None before there is one.
     """
-    verdicts = verdicts or {}
+    found = found or {}
     shown = [trial for trial in trials if trial.started_at is not None or trial.record.ending is not None]
     if study.state is StudyState.PLANNED and not shown:
         return []
@@ -101,9 +101,9 @@ def views(
     configurations = _grouped(trials, lambda planned: planned.configuration)
     started = {trial.record.planned.key for trial in shown}
     return [
-        _study_view(study, trials, verdicts),
+        _study_view(study, trials, found),
         *(
-            _family_view(study, family, mine, verdicts)
+            _family_view(study, family, mine, found)
             for family, mine in families.items()
             if _any_of(mine, started)
         ),
@@ -123,8 +123,8 @@ def flattened(section: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _study_view(study: StudyRecord, trials: Sequence[TrialActivity], verdicts: Verdicts) -> RunView:
-    carried = verdicts.get("", NO_VERDICTS)
+def _study_view(study: StudyRecord, trials: Sequence[TrialActivity], found: Findings) -> RunView:
+    carried = found.get("", NOTHING)
     return RunView(
         kind=RunKind.STUDY,
         key="",
@@ -135,14 +135,14 @@ def _study_view(study: StudyRecord, trials: Sequence[TrialActivity], verdicts: V
         ended_at=_closed_at(study),
         params=flattened(study.spec) | {"spec_digest": study.spec_digest},
         tags={"kind": RunKind.STUDY, "state": study.state, **carried.tags},
-        **_figures(trials, aggregates(trials) | dict(carried.metrics), study),
+        **_figures(trials, dict(carried.metrics) | aggregates(trials), study),
     )
 
 
 def _family_view(
-    study: StudyRecord, family: str, trials: Sequence[TrialActivity], verdicts: Verdicts
+    study: StudyRecord, family: str, trials: Sequence[TrialActivity], found: Findings
 ) -> RunView:
-    carried = verdicts.get(family, NO_VERDICTS)
+    carried = found.get(family, NOTHING)
     status = STUDY_STATUS[study.state]
     if study.state is StudyState.FAILED and not any(_is_lost(trial) for trial in trials):
         status = "FINISHED"
@@ -156,7 +156,7 @@ def _family_view(
         ended_at=_closed_at(study),
         params=flattened(study.spec) | {"family": family},
         tags={"kind": RunKind.FAMILY, "family": family, **carried.tags},
-        **_figures(trials, aggregates(trials) | dict(carried.metrics), study),
+        **_figures(trials, dict(carried.metrics) | aggregates(trials), study),
     )
 
 

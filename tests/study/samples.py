@@ -1,13 +1,14 @@
 """A small study for the tests of what is recorded and shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from study.ledger import Ledger, StudyState
 from study.records import Ending, Measurement, Outcome, Phase, PlannedTrial
 
 STUDY = "reviews"
 OWNER = "driver-1"
-SPEC = {"base": {"model": "path:/models/tiny"}, "task": {"name": "vader_movie"}, "seed": 7}
+SPEC: Mapping[str, Any] = {"base": {"model": "path:/models/tiny"}, "task": {"name": "vader_movie"}, "seed": 7}
 MANIFEST = {"versions": {"mlflow": "3.17.2"}}
 START = 1_700_000_000.0
 """Unix time in seconds at which the sample's measurements begin."""
@@ -56,9 +57,9 @@ def ended(outcome: Outcome, *, steps: int = 10, init_value: float | None = None)
     return Ending(outcome=outcome, steps=steps, reason=f"It {outcome} early.", init_value=init_value)
 
 
-def begin(ledger: Ledger, trials: Sequence[PlannedTrial]) -> None:
+def begin(ledger: Ledger, trials: Sequence[PlannedTrial], spec: Mapping[str, Any] = SPEC) -> None:
     """A study that is being run by this process."""
-    ledger.create_study(STUDY, SPEC, "d" * 64, MANIFEST)
+    ledger.create_study(STUDY, spec, "d" * 64, MANIFEST)
     ledger.plan_trials(STUDY, trials)
     ledger.claim_study(STUDY, OWNER)
     ledger.set_study_state(STUDY, StudyState.RUNNING)
