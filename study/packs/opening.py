@@ -7,6 +7,7 @@ from typing import Any
 from trainers.calibration import calibrate
 from trainers.device import prepare_device
 from trainers.perturbation_kinds import perturbation_from_json
+from trainers.places import folder_at
 from trainers.trial_setup import TrialSetup
 from trainers.workbench import Workbench, open_workbench
 from trainers.workload import Variant, Workload
@@ -44,8 +45,8 @@ def trial_setup(study: Mapping[str, Any], planned: Mapping[str, Any]) -> TrialSe
         params=planned["params"],
         seed=planned["seed"],
         steps=planned["steps"],
-        checkpoint_dir=Path(study["checkpoints_dir"]) / planned["key"],
-        adapter_dir=Path(study["adapters_dir"]) / planned["key"] if keeps_adapter else None,
+        checkpoint_dir=folder_at(study["checkpoints_dir"]) / planned["key"],
+        adapter_dir=folder_at(study["adapters_dir"]) / planned["key"] if keeps_adapter else None,
         variant=variant,
         perturbations=tuple(perturbation_from_json(one) for one in study["perturbations"] if keeps_adapter),
     )

@@ -31,9 +31,10 @@ class PlantedActor:
         self._instance = uuid4().hex
         self._reports: dict[str, list[Report]] = {}
 
-    def ping(self, lanes: int | None, matmul_mode: str) -> dict[str, str]:  # noqa: ARG002
+    def ping(self, *_: Any) -> dict[str, str]:
         """Always ready."""
-        return {"instance": self._instance, "state": State.READY.value, "failure": ""}
+        ready = {"instance": self._instance, "state": State.READY.value, "failure": ""}
+        return ready | {"node": "127.0.0.1", "node_id": "here"}
 
     def seat(self, ticket: str, planned: Mapping[str, Any]) -> None:
         """Take up a trial."""

@@ -71,7 +71,7 @@ def assert_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
 
 def num_lost(home: Path) -> int:
     with ledger_of(home) as ledger:
-        return sum(event.kind == "worker_lost" for event in ledger.events(STUDY))
+        return sum(event.kind == "attempt_failed" for event in ledger.events(STUDY))
 
 
 def kill_until_noticed(home: Path, started: Started, living: Callable[[], list[psutil.Process]]) -> None:
