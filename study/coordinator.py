@@ -160,7 +160,7 @@ class Coordinator:
         self._on_change()
         return key in self._open
 
-    def lose(self, key: str, reason: str, *, retry: bool, log: str = "") -> None:
+    def lose(self, key: str, reason: str, *, retry: bool, log: str = "", is_shared: bool = False) -> None:
         """A trial's worker failed: try again from the checkpoint, or record the trial as lost.
 
         Args:
@@ -168,9 +168,11 @@ class Coordinator:
             reason: what failed, in a line.
             retry: whether another attempt may do better.
             log: the last lines of what the worker said.
+            is_shared: whether it is a cause that fails every trial, so that none is to be lost to it.
 
         Raises:
-            RetryableError: the first trials of this launch all failed for good: the cause is not theirs.
+            RetryableError: the first trials of this launch all failed for good, or a trial failed too often to a cause
+                that is not its own.
         """
         if key not in self._running:
             return
@@ -181,6 +183,8 @@ class Coordinator:
         if retry and self._num_losses[key] < MAX_ATTEMPTS:
             self._queue.appendleft(key)
             return
+        if is_shared:
+            raise RetryableError(f"{reason.rstrip('.')} (trial {key!r}, {self._num_losses[key]} attempts).")
         if not retry:
             self._refuse_to_lose_all(reason)
         measured = self._ledger.measurements(self._spec.name, key)

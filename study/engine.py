@@ -10,6 +10,7 @@ from study.coordinator import Coordinator
 from study.home import Home
 from study.kept import KeptFiles
 from study.ledger import Ledger
+from study.node_probe import identity
 from study.records import CONNECTED
 from study.spec import StudySpec
 from trainers.store_settings import own_settings
@@ -97,4 +98,5 @@ class Engine:
             "cache_dir": str(self.home.cache_dir),
             "checkpoints_dir": str(self.kept.checkpoints),
             "adapters_dir": str(self.kept.adapters),
+            "expects": identity() if self.address else None,
         }

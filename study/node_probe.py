@@ -46,6 +46,12 @@ def look_at_node(asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def identity() -> dict[str, str]:
+    """Versions by package, and the sources' digest as `code`, of what this process imports."""
+    versions = {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+    return versions | {"code": _digest(list(_imported().values()))}
+
+
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 
 from study.coordinator import Coordinator, NoTrial
 from study.packs.desk import Place
-from study.packs.failures import HOST_FAILURES, LaneFailedError
+from study.packs.failures import HOST_FAILURES, STORE_FAILURES, LaneFailedError
 from study.records import Phase, PlannedTrial
 from trainers.reports import Report
 
@@ -201,8 +201,13 @@ class ReportDesk(_Unsaved, FIFOScheduler):
             return
         with self._alarm.guarding():
             retry = HOST_FAILURES.search(text) is not None
-            reason = failure_in_a_line(text)
-            self._coordinator.lose(trial.config["trial"]["key"], reason, retry=retry, log=last_lines(text))
+            self._coordinator.lose(
+                trial.config["trial"]["key"],
+                failure_in_a_line(text),
+                retry=retry,
+                log=last_lines(text),
+                is_shared=STORE_FAILURES.search(text) is not None,
+            )
 
     def _receive(self, trial: RayTrial, result: dict[str, Any]) -> bool:
         if "reports" not in result:

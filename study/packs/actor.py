@@ -31,7 +31,8 @@ class PackActor:
 
         Args:
             study: what all trials share: `workload`, `variants` by name, `perturbations` of the adapters that are
-                kept, `device`, and the folders `parts_dir`, `cache_dir`, `checkpoints_dir` and `adapters_dir`.
+                kept, `device`, the folders `parts_dir`, `cache_dir`, `checkpoints_dir` and `adapters_dir`, and, on a
+                cluster, what `study.node_probe.identity` `expects` of a node.
             num_threads: CPUs of this pack.
         """
         self._study = study

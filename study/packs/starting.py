@@ -41,19 +41,20 @@ class RayPacks:
         """
         from study.packs.actor import PackActor
 
-        self._made = ray.remote(PackActor).options(
-            num_cpus=packs.cpus,
-            num_gpus=packs.gpus,
-            max_restarts=-1,
-            max_task_retries=0,
-            max_concurrency=2 * most_lanes + _SPARE_CALLS,
-            scheduling_strategy="SPREAD",
-        )
+        self._made = ray.remote(PackActor)
+        self._takes: dict[str, Any] = {
+            "num_cpus": packs.cpus,
+            "num_gpus": packs.gpus,
+            "max_restarts": -1,
+            "max_task_retries": 0,
+            "max_concurrency": 2 * most_lanes + _SPARE_CALLS,
+            "scheduling_strategy": "SPREAD",
+        }
         self._arguments = (dict(study), packs.cpus)
 
     def start(self, name: str) -> Any:
         """Create the actor."""
-        return self._made.options(name=name).remote(*self._arguments)
+        return self._made.options(**self._takes, name=name).remote(*self._arguments)
 
     def end(self, actor: Any, *, restart: bool = False) -> None:
         """Kill the actor."""

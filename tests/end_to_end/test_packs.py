@@ -1,11 +1,7 @@
 """A study in packs of several lanes: as alone, whatever dies on the way, on one node and on two."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +20,8 @@ from tests.end_to_end.command import (
     run,
     wait_until,
 )
+from tests.end_to_end.nodes import two_nodes
+from tests.study.object_store import object_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SEARCH = STUDY_FILE[: STUDY_FILE.index("  sensitivity")]
@@ -105,64 +103,32 @@ def test_four_lanes_give_what_one_gives_though_a_client_and_the_pack_are_killed(
         assert max(record.attempts for record in ledger.trials(STUDY)) > 1
 
 
-NODES = """
-import sys, time
-from pathlib import Path
-from ray.cluster_utils import Cluster
-
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-second = cluster.add_node(num_cpus=1)
-cluster.wait_for_nodes()
-print(cluster.address, flush=True)
-sys.stdin.readline()
-cluster.remove_node(second)
-print("removed", flush=True)
-sys.stdin.readline()
-cluster.shutdown()
-"""
-
-
-@pytest.fixture
-def nodes() -> Iterator["subprocess.Popen[str]"]:
-    """Two nodes on this machine; a line on its input removes the second, another one ends both."""
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("RAY_")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", NODES],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        env=environment | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"},
-    )
-    try:
-        yield process
-    finally:
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.communicate("\n\n", timeout=60)
-        for child in children:
-            if child.is_running():
-                child.send_signal(signal.SIGKILL)
-
-
-def test_trials_of_a_lost_node_go_on_on_the_other(place, alone, nodes):
-    address = nodes.stdout.readline().strip()
+def test_trials_of_a_lost_node_go_on_on_the_other_from_their_checkpoints_in_a_store(place, alone, tmp_path):
     (place / "study.yaml").write_text(SEARCH + "resources: {lanes: 2}\n")
     home = place / "nodes"
-    started = Started(
-        place,
-        *("launch", "study.yaml", "--home", str(home), "--address", address),
-        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
-    )
-    try:
-        wait_until(lambda: num_ended(home) >= 2, started)
-        nodes.stdin.write("\n")
-        nodes.stdin.flush()
-        assert nodes.stdout.readline().strip() == "removed"
-        ended = started.wait(240)
-    finally:
-        started.clean_up()
-    assert ended.code == 0, ended.err
+    with object_store(tmp_path) as store, two_nodes() as nodes:
+        started = Started(
+            place,
+            *("launch", "study.yaml", "--home", str(home), "--address", nodes.address),
+            RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+            TRIALWRIGHT_STORE=store.url,
+            **store.environment,
+        )
+        try:
+            wait_until(lambda: num_ended(home) >= 2 and store.objects("/state.json"), started)
+            nodes.remove_second()
+            ended = started.wait(240)
+        finally:
+            started.clean_up()
+        assert ended.code == 0, ended.err
+        assert store.objects() == {}  # none is needed any more
     with ledger_of(home) as ledger:
         assert_alike(found(ledger), alone)
         assert num_lost(home) >= 1
+        placed = [trial for trial in ledger.trial_activity(STUDY) if trial.pack is not None]
+        assert {trial.pack for trial in placed} == {0, 1}
+        (cluster,) = [event.detail["cluster"] for event in ledger.events(STUDY) if event.kind == "connected"]
+    assert not (home / "studies" / STUDY / "checkpoints").exists()
+    secret = store.environment["AWS_SECRET_ACCESS_KEY"].encode()
+    written = [*home.rglob("*"), *(Path("/tmp/ray") / cluster).rglob("*")]  # noqa: S108 (Ray's own place)
+    assert not [path for path in written if path.is_file() and secret in path.read_bytes()]

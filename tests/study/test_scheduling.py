@@ -52,8 +52,8 @@ class Scripted:
         self._note("receive", key, first, [report.step for report in reports])
         return True
 
-    def lose(self, key: str, reason: str, *, retry: bool, log: str = "") -> None:
-        self._note("lose", key, reason, retry, log)
+    def lose(self, key: str, reason: str, *, retry: bool, log: str = "", is_shared: bool = False) -> None:
+        self._note("lose", key, reason, retry, log, is_shared)
 
     @property
     def num_waiting(self) -> int:
@@ -120,6 +120,10 @@ def message(step: int) -> dict[str, Any]:
         (ray.exceptions.WorkerCrashedError(), True),
         ("ray::PackClient.train()\n  ...\nsearch_spaces.errors.RetryableError: the hub is away", True),
         ("ray::PackClient.train()\n  ...\nOSError: [Errno 28] No space left on device", True),
+        (
+            "ray::PackClient.train()\n  ...\nstudy.packs.failures.LaneFailedError: trainers.places.StoreAwayError: no",
+            True,
+        ),
         ("ray::PackClient.train()\n  ...\nstudy.packs.failures.PackFailedError: ValueError: no", True),
         (
             "ray::PackClient.train()\n  ...\nstudy.packs.failures.LaneFailedError: OSError: [Errno 28] full",
@@ -137,7 +141,8 @@ def test_only_lost_surroundings_are_tried_again(tmp_path, error, retry):
     coordinator = Scripted()
     desk = OpenDesk()
     ReportDesk(coordinator, Alarm(), desk).on_trial_error(None, ray_trial(str(file)))
-    ((name, key, _, tried_again, log),) = coordinator.calls
+    ((name, key, _, tried_again, log, is_shared),) = coordinator.calls
+    assert is_shared == ("StoreAway" in str(error))
     assert log.splitlines()[-1] == str(error).rstrip().splitlines()[-1]
     assert desk.released == [("t0", file.read_text())]
     assert (name, key, tried_again) == ("lose", "search/sgd/p000", retry)

@@ -21,15 +21,17 @@ TWO = Packs(number=2, cpus=1, gpus=0)
 
 @pytest.fixture(scope="module", autouse=True)
 def embedded() -> Iterator[None]:
-    ray.init(
-        address="local",
-        num_cpus=3,
-        object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_AUTH_MODE", "disabled")  # else Ray leaves a token in the user's own folder
+        ray.init(
+            address="local",
+            num_cpus=3,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+        )
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
