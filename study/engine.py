@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from study.cluster import Packs, connected, living_nodes, session_name
 from study.coordinator import Coordinator
@@ -14,6 +14,9 @@ from study.node_probe import identity
 from study.records import CONNECTED
 from study.spec import StudySpec
 from trainers.store_settings import own_settings
+
+if TYPE_CHECKING:
+    from study.packs.sizing import Outlook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class Engine:
             if wait_for_packs(desk, self.is_over):
                 tune_trials(coordinator, desk, name=name, notes_dir=self.home.ray_dir, is_over=self.is_over)
 
-    def _room(self, packs: Packs) -> Callable[[], Any] | None:
+    def _room(self, packs: Packs) -> "Outlook | None":
         """How much room a shared cluster has; nothing of a Ray that is this launch's own."""
         from study.packs.sizing import Outlook
 

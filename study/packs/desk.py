@@ -5,13 +5,14 @@ Nothing here waits: what was asked of a pack is looked at again the next time th
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import uuid4
 
 import ray
 
-from search_spaces.errors import RetryableError
+from search_spaces.errors import LedgerError, RetryableError
 from study.cluster import Packs
 from study.packs.failures import HOST_FAILURES, PackFailedError, in_a_line
 from study.packs.sizing import IDLE_S, PAUSE_S, Bounds, Room, bounds, surplus_first, useful
@@ -89,9 +90,13 @@ class PackDesk:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End every pack, whatever it does."""
-        for pack in list(self._packs):
-            self._give_back(pack, "ended")
+        """End every pack, whatever it does; then tell the ledger, unless that is away."""
+        for pack in self._packs:
+            self._starter.end(pack.actor)
+        with suppress(RetryableError, LedgerError):
+            for pack in self._packs:
+                self._tell_given_back(pack, "ended")
+        self._packs = []
 
     @property
     def num_ready(self) -> int:
@@ -240,9 +245,10 @@ class PackDesk:
         idle = [
             pack
             for pack in self._packs
-            if not pack.seated and pack.idle_since <= idle_since and (pack.is_ready or not pack.node)
+            if not (pack.seated or pack.is_given_up)
+            and pack.idle_since <= idle_since
+            and (pack.is_ready or not pack.node)
         ]
-        idle = [pack for pack in idle if not pack.is_given_up]
         num_kept = sum(not pack.is_given_up for pack in self._packs) - len(idle)
         for pack in sorted(idle, key=lambda one: one.is_ready)[: len(idle) - (num_kept == 0)]:
             self._give_back(pack, "idle")
@@ -250,11 +256,13 @@ class PackDesk:
     def _give_back(self, pack: Pack, reason: str) -> None:
         self._packs.remove(pack)
         self._starter.end(pack.actor)
-        if not pack.is_announced:
-            return
         if reason == "lost":
-            self._on_event(PACK_LOST, {"pack": pack.number, "reason": "its node left the cluster"})
+            self._tell_lost(pack, "its node left the cluster")
         else:
+            self._tell_given_back(pack, reason)
+
+    def _tell_given_back(self, pack: Pack, reason: str) -> None:
+        if pack.is_announced:
             self._on_event(PACK_RELEASED, {"pack": pack.number, "reason": reason})
 
     # How they are

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from search_spaces.errors import SpecError
-from tests.end_to_end.command import Started, ledger_of, make_place, run, wait_until
+from tests.end_to_end.command import Ended, Started, ledger_of, make_place, run, wait_until
 from tests.end_to_end.nodes import two_nodes
 from tests.end_to_end.planted_worker import SECONDS
 
@@ -24,7 +24,7 @@ training: {steps: 8, batch: 4, eval_every: 4, checkpoint_every: 4}
 families: [sgd, adamw]
 phases:
   search: {trials: 4, reduction: 2, grace_steps: 4}
-  sensitivity: {replicates: 8, points: 32}
+  sensitivity: {replicates: 8, points: 64}
 resources: {lanes: 1, RESOURCES}
 """
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled", "PYTHONPATH": ROOT}
@@ -32,6 +32,10 @@ ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disab
 
 class StartedHasty(Started):
     program = ("-m", "tests.end_to_end.hasty_command")
+
+
+class StartedPlanted(Started):
+    program = ("-m", "tests.end_to_end.planted_command")
 
 
 def written(place: Path, name: str, resources: str = "packs: auto") -> str:
@@ -52,7 +56,7 @@ def told(home: Path, study: str, kind: str) -> list[Mapping[str, Any]]:
 
 def test_packs_are_given_back_when_idle_and_shared_with_a_second_study(tmp_path):
     place, home = make_place(tmp_path), tmp_path / "home"
-    with two_nodes(PYTHONPATH=ROOT, **{SECONDS: "0.3"}) as nodes:
+    with two_nodes(PYTHONPATH=ROOT, **{SECONDS: "0.2"}) as nodes:
         options = ("--home", str(home), "--address", nodes.address)
         one = StartedHasty(place, "launch", written(place, "one"), *options, **ON_LOOPBACK)
         two: Started | None = None
@@ -81,28 +85,29 @@ def test_packs_are_given_back_when_idle_and_shared_with_a_second_study(tmp_path)
         assert not told(home, "one", "pack_lost")
 
 
-def test_a_limit_of_device_hours_stops_a_real_launch_in_order_and_a_higher_one_lets_it_go_on(tmp_path):
+def test_a_limit_stops_a_launch_in_order_and_a_higher_one_lets_it_go_on(tmp_path):
     place, home = make_place(tmp_path), tmp_path / "home"
-    limited = written(place, "one", "packs: 1, max_hours: 0.0001")
-    command = ("launch", limited, "--home", str(home), "--phase", "search")
-    started = StartedHasty(place, *command, **ON_LOOPBACK)
-    try:
-        ended = started.wait(100)
-    finally:
-        started.clean_up()
+
+    def launched(max_hours: float) -> Ended:
+        file = written(place, "one", f"packs: 1, max_hours: {max_hours:f}")
+        command = ("launch", file, "--home", str(home), "--phase", "search")
+        started = StartedPlanted(place, *command, PYTHONPATH=ROOT)
+        try:
+            return started.wait(100)
+        finally:
+            started.clean_up()
+
+    ended = launched(0.0001)
     assert ended.code == 130, ended.err
     assert "Study one is stopped (resources.max_hours is 0.0001 and " in ended.out
     assert [detail["cap"] for detail in told(home, "one", "capped")] == ["max_hours"]
-    written(place, "one", "packs: 1, max_hours: 1")
-    started = StartedHasty(place, *command, **ON_LOOPBACK)
-    try:
-        ended = started.wait(100)
-    finally:
-        started.clean_up()
+    ended = launched(1)
     assert ended.code == 0, ended.err
     with ledger_of(home) as ledger:
         assert ledger.study("one").spec["resources"]["max_hours"] == 1
-        assert all(record.ending is not None for record in ledger.trials("one"))
+        trials = ledger.trials("one")
+        assert trials
+        assert all(record.ending is not None for record in trials)
 
 
 def test_a_node_that_imports_a_stray_folder_is_refused_before_anything_is_written(tmp_path):
