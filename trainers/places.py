@@ -151,7 +151,8 @@ class StoreFolder:
         try:
             self._put(f"{name}/object", content)
             is_kept = self._get(f"{name}/object") == content and f"{name}/object" in self._list(name)
-            _filesystem().delete_dir(f"{self.path}/{name}")
+            _filesystem().delete_file(f"{self.path}/{name}/object")
+            _filesystem().delete_dir(f"{self.path}/{name}")  # the mark of an empty folder that is left
             problem = "" if is_kept else "it does not give back what was written"
         except OSError as error:
             problem = _cause(error)

@@ -121,7 +121,7 @@ def test_trials_of_a_lost_node_go_on_on_the_other_from_their_checkpoints_in_a_st
         finally:
             started.clean_up()
         assert ended.code == 0, ended.err
-        assert store.objects() == {}  # none is needed any more
+        assert store.objects("checkpoints") == {}  # none is needed any more
     with ledger_of(home) as ledger:
         assert_alike(found(ledger), alone)
         assert num_lost(home) >= 1

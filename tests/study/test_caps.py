@@ -6,6 +6,7 @@ from study.caps import Caps
 from study.coordinator import Coordinator
 from study.interruption import Interruption
 from study.ledger import Ledger, StudyState
+from study.tracking.view import views
 from tests.study.simulation import World, coordinator_in, drive, mixed_life, new_study, study_spec
 
 
@@ -100,3 +101,14 @@ def test_device_seconds_are_those_of_the_whole_study_over_all_launches(url):
 
 def test_limits_change_no_trial():
     assert study_spec().digest == study_spec(resources={"max_hours": 2, "max_device_hours": 3.5}).digest
+
+
+def test_a_limit_may_change_though_mlflow_refuses_a_parameter_that_does(url):
+    spec = study_spec(resources={"max_hours": 2})
+    with new_study(spec, url) as ledger:
+        ledger.set_study_state(spec.name, StudyState.RUNNING)
+        (before,) = views(ledger.study(spec.name), [])
+        ledger.save_spec(spec.name, study_spec(resources={"max_hours": 3, "packs": 2}).canonical())
+        (after,) = views(ledger.study(spec.name), [])
+    assert before.params == after.params
+    assert after.params["training.batch"] == "4"
