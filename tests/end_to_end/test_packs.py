@@ -125,8 +125,10 @@ def test_trials_of_a_lost_node_go_on_on_the_other_from_their_checkpoints_in_a_st
     with ledger_of(home) as ledger:
         assert_alike(found(ledger), alone)
         assert num_lost(home) >= 1
-        placed = [trial for trial in ledger.trial_activity(STUDY) if trial.pack is not None]
-        assert {trial.pack for trial in placed} == {0, 1}
+        assert all(trial.pack is not None and trial.node for trial in ledger.trial_activity(STUDY))
+        told = [(event.kind, event.detail.get("pack")) for event in ledger.events(STUDY)]
+        assert {("pack_ready", 0), ("pack_ready", 1)} <= set(told)
+        assert sum(kind == "pack_lost" for kind, _ in told) == 1
         (cluster,) = [event.detail["cluster"] for event in ledger.events(STUDY) if event.kind == "connected"]
     assert not (home / "studies" / STUDY / "checkpoints").exists()
     secret = store.environment["AWS_SECRET_ACCESS_KEY"].encode()
