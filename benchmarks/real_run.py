@@ -83,7 +83,6 @@ def _tune(coordinator: Coordinator, packs: Packs, bench: dict[str, Any], home: H
         tune_trials(
             coordinator,
             desk,
-            num_lanes=packs.number * lanes,
             name="planted",
             notes_dir=home.ray_dir,
             is_over=lambda: False,

@@ -3,7 +3,7 @@
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -28,10 +28,15 @@ class Packs:
     """Workers that each hold one copy of the base."""
 
     number: int
+    """How many there may be at once as the cluster is now, at least one."""
     cpus: int
     """CPUs of each."""
     gpus: int
     """Accelerators of each."""
+    asked: int | None = None
+    """How many are asked for, even where fewer fit; None: as many as fit."""
+    most: int | None = None
+    """Upper limit where as many as fit are asked for; None: no limit."""
 
     @property
     def device(self) -> str:
@@ -124,7 +129,7 @@ def connected(address: str | None, home: Home, resources: Resources) -> Iterator
         ray.shutdown()
         raise _not_usable(address, error) from error
     try:
-        yield fit_packs(resources, ray.cluster_resources())
+        yield fit_packs(resources, *living_nodes().values(), may_wait=address is not None)
     finally:
         ray.shutdown()
 
@@ -151,25 +156,54 @@ def this_machine(*, count_gpus: bool) -> dict[str, float]:
     return here
 
 
-def fit_packs(resources: Resources, cluster: dict[str, float]) -> Packs:
-    """How many packs run at once, and on what: as declared, or as many as the cluster holds.
+def living_nodes() -> dict[str, Mapping[str, float]]:
+    """What the nodes of the connected Ray have in all, by Ray's names of them, as far as they live."""
+    import ray
+
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+def session_name() -> str:
+    """A name of the connected Ray cluster, another after its head has started anew."""
+    import ray
+
+    return str(ray.get_runtime_context().get_session_name())
+
+
+def fit_packs(resources: Resources, *nodes: Mapping[str, float], may_wait: bool = False) -> Packs:
+    """How many packs run at once, and on what: as declared, or as many as the nodes hold.
 
     Args:
         resources: the study's wishes.
-        cluster: CPUs and GPUs by Ray's names.
+        nodes: CPUs and GPUs of each machine, by Ray's names.
+        may_wait: whether a number of packs that is written down is asked for although none fits now.
 
     Raises:
         SpecError: not even one pack fits.
     """
-    cpus, gpus = cluster.get("CPU", 0), cluster.get("GPU", 0)
-    gpus_per_pack = int(gpus > 0) if resources.gpus_per_pack == "auto" else resources.gpus_per_pack
-    fits = int(cpus // resources.cpus_per_pack)
-    if gpus_per_pack:
-        fits = min(fits, int(gpus // gpus_per_pack))
-    if fits < 1:
+    has_gpus = any(node.get("GPU", 0) > 0 for node in nodes)
+    gpus = int(has_gpus) if resources.gpus_per_pack == "auto" else resources.gpus_per_pack
+    fits = num_fitting(resources.cpus_per_pack, gpus, nodes)
+    asked = None if resources.packs == "auto" else resources.packs
+    if fits < 1 and not (may_wait and asked):
+        most = [max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")]
         raise SpecError(
-            f"A pack needs {resources.cpus_per_pack} CPUs and {gpus_per_pack} GPUs, but there are {cpus:g} and "
-            f"{gpus:g}: lower resources.cpus_per_pack or resources.gpus_per_pack."
+            f"A pack needs {resources.cpus_per_pack} CPUs and {gpus} GPUs, but there are {most[0]:g} and "
+            f"{most[1]:g}: lower resources.cpus_per_pack or resources.gpus_per_pack"
+            + (", or write resources.packs as a number to have the cluster grow." if may_wait else ".")
         )
-    wanted = resources.packs if resources.packs != "auto" else resources.max_packs or fits
-    return Packs(number=min(wanted, fits), cpus=resources.cpus_per_pack, gpus=gpus_per_pack)
+    number = max(1, min(asked or resources.max_packs or fits, fits))
+    return Packs(
+        number=number, cpus=resources.cpus_per_pack, gpus=gpus, asked=asked, most=resources.max_packs
+    )
+
+
+def num_fitting(cpus: int, gpus: int, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many packs of so many CPUs and GPUs some machines hold, none of them on two."""
+    return sum(
+        min(
+            int(node.get("CPU", 0) // cpus),
+            int(node.get("GPU", 0) // gpus) if gpus else int(node.get("CPU", 0) // cpus),
+        )
+        for node in nodes
+    )

@@ -7,15 +7,25 @@ ledger holds never depends on which worker was quicker.
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
-from search_spaces.errors import RetryableError, TrialFailedError
+from search_spaces.errors import RetryableError
+from study.endings import lost_ending, reported_ending, stopped_ending
 from study.halving import OrderedHalving
 from study.ledger import Ledger
 from study.protocol import trial_counts
-from study.records import Ending, Measurement, Outcome, Phase, PlannedTrial, RungRecord, TrialRecord
+from study.records import (
+    ATTEMPT_FAILED,
+    Ending,
+    Measurement,
+    Outcome,
+    Phase,
+    PlannedTrial,
+    Progress,
+    RungRecord,
+    TrialRecord,
+)
 from study.spec import StudySpec
 from study.stages import Choice, Stage, choose, stages
 from trainers.reports import Report
@@ -35,24 +45,6 @@ class NoTrial(Enum):
     """Running trials must end first."""
     DONE = "done"
     """Every trial of the study has ended."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a study is."""
-
-    phase: Phase | None
-    """The stage that runs; absent before the first."""
-    planned: Mapping[Phase, int]
-    """Trials of each phase: as planned, or as counted beforehand where a phase has not begun."""
-    outcomes: Mapping[Phase, Mapping[Outcome, int]]
-    """Trials that have ended, by phase and outcome."""
-    running: tuple[str, ...]
-    """Keys of the trials that workers hold."""
-    steps_done: int
-    """Optimizer steps that trials have done, in this launch and before."""
-    steps_left: int
-    """Optimizer steps that are left at the most: stopping saves some."""
 
 
 class Coordinator:
@@ -99,6 +91,21 @@ class Coordinator:
         self._whole: frozenset[Phase] = frozenset()
         self._ended: dict[str, Outcome] = {}
         self._steps_done: dict[str, int] = {}
+        for record in self._records():
+            self._device_s[record.planned.key] = self._seconds_before(record)
+        self._total_device_s = sum(self._device_s.values())
+
+    @property
+    def device_seconds(self) -> float:
+        """Seconds of packs that all trials took, in this launch and before."""
+        return self._total_device_s
+
+    def _seconds_before(self, record: TrialRecord) -> float:
+        """Device-seconds of a trial as far as earlier launches recorded them."""
+        if record.ending is not None:
+            return record.ending.device_seconds
+        measured = self._ledger.measurements(self._spec.name, record.planned.key) if record.attempts else []
+        return measured[-1].metrics.get("device_s", 0.0) if measured else 0.0
 
     def next_trial(self) -> PlannedTrial | NoTrial:
         """The trial that a free worker should take, or why there is none."""
@@ -121,6 +128,19 @@ class Coordinator:
                 return NoTrial.DONE
             self._enter(self._stages.popleft())
 
+    def place(self, key: str, *, pack: int, node: str) -> None:
+        """Note where a trial trains that `next_trial` gave out."""
+        self._ledger.place_attempt(self._spec.name, key, pack=pack, node=node)
+
+    @property
+    def num_waiting(self) -> int:
+        """Trials that free lanes could take now, those that an adaptive sampler has still to suggest included."""
+        queued = sum(key in self._open for key in self._queue)
+        if self._stage is None or not self._stage.is_adaptive:
+            return queued
+        total = sum(self._counts[Phase.SEARCH].values())
+        return queued + max(0, total - sum(one.phase is Phase.SEARCH for one in self._planned.values()))
+
     def receive(self, key: str, first: int, reports: Sequence[Report]) -> bool:
         """Take in a trial's reports; whether it should go on.
 
@@ -140,35 +160,38 @@ class Coordinator:
         self._on_change()
         return key in self._open
 
-    def lose(self, key: str, reason: str, *, retry: bool) -> None:
+    def lose(self, key: str, reason: str, *, retry: bool, log: str = "", is_shared: bool = False) -> None:
         """A trial's worker failed: try again from the checkpoint, or record the trial as lost.
 
+        Args:
+            key: the trial.
+            reason: what failed, in a line.
+            retry: whether another attempt may do better.
+            log: the last lines of what the worker said.
+            is_shared: whether it is a cause that fails every trial, so that none is to be lost to it.
+
         Raises:
-            RetryableError: the first trials of this launch all failed for good: the cause is not theirs.
+            RetryableError: the first trials of this launch all failed for good, or a trial failed too often to a cause
+                that is not its own.
         """
         if key not in self._running:
             return
         self._running.discard(key)
         self._num_losses[key] += 1
-        detail = {"trial": key, "reason": reason, "attempt": self._attempts[key]}
-        self._ledger.record_event(self._spec.name, "worker_lost", detail)
+        detail = {"trial": key, "reason": reason, "attempt": self._attempts[key], "log": log}
+        self._ledger.record_event(self._spec.name, ATTEMPT_FAILED, detail)
         if retry and self._num_losses[key] < MAX_ATTEMPTS:
             self._queue.appendleft(key)
             return
+        if is_shared:
+            raise RetryableError(f"{reason.rstrip('.')} (trial {key!r}, {self._num_losses[key]} attempts).")
         if not retry:
             self._refuse_to_lose_all(reason)
         measured = self._ledger.measurements(self._spec.name, key)
-        ending = Ending(
-            outcome=Outcome.INFRA_FAILED,
-            steps=measured[-1].step if measured else 0,
-            reason=reason,
-            init_value=measured[0].metrics.get("init_loss_nats") if measured else None,
-            device_seconds=self._device_s.get(key, 0.0),
-        )
         halving = self._halving_of(key)
         if halving is not None:
             halving.withdraw(key)
-        self._end(key, ending)
+        self._end(key, lost_ending(reason, measured, self._device_s.get(key, 0.0)))
         self._settle()
         self._on_change()
 
@@ -273,7 +296,9 @@ class Coordinator:
         self._num_taken[key] = self._num_taken.get(key, 0) + 1
         self._held.setdefault(key, []).append(report)
         self._steps_done[key] = report.step
-        self._device_s[key] = report.metrics.get("device_s", self._device_s.get(key, 0.0))
+        before = self._device_s.get(key, 0.0)
+        self._device_s[key] = report.metrics.get("device_s", before)
+        self._total_device_s += self._device_s[key] - before
         if report.step == 0 and "select_loss_nats" in report.metrics:
             self._first_loss[key] = report.metrics["select_loss_nats"]
         if report.ending is not None:
@@ -320,20 +345,7 @@ class Coordinator:
         ]
         self._record(key, kept)
         measured = self._ledger.measurements(self._spec.name, key)
-        at_rung = next(one for one in measured if one.step == decision.rung)
-        reason = (
-            f"Stopped at step {decision.rung}: {decision.value:.4g} nats were not among the best of its family, "
-            f"the limit was {decision.cutoff:.4g}."
-        )
-        ending = Ending(
-            outcome=Outcome.STOPPED,
-            steps=decision.rung,
-            reason=reason,
-            select_value=at_rung.metrics["select_loss_nats"],
-            init_value=measured[0].metrics["init_loss_nats"],
-            device_seconds=self._device_s.get(key, 0.0),
-        )
-        self._end(key, ending)
+        self._end(key, stopped_ending(decision, measured, self._device_s.get(key, 0.0)))
 
     def _flush(self, key: str) -> None:
         """Record the reports that no undecided rung holds back, and the ending after them."""
@@ -345,7 +357,7 @@ class Coordinator:
         self._held[key] = held[len(due) :]
         self._record(key, due)
         if due and due[-1].ending is not None:
-            self._finish(key, due[-1])
+            self._end(key, reported_ending(key, due[-1], self._device_s.get(key, 0.0)))
 
     def _record(self, key: str, reports: Iterable[Report]) -> None:
         for report in reports:
@@ -355,24 +367,6 @@ class Coordinator:
                 trial=key, step=report.step, metrics=report.metrics, recorded_at=time.time()
             )
             self._ledger.record_measurement(self._spec.name, measurement)
-
-    def _finish(self, key: str, report: Report) -> None:
-        ending = report.ending
-        if ending is None:
-            raise TrialFailedError(f"Trial {key!r} was to end with a report that carries no ending.")
-        self._end(
-            key,
-            Ending(
-                outcome=Outcome(ending.outcome),
-                steps=report.step,
-                reason=ending.reason,
-                value=ending.value,
-                select_value=ending.select_value,
-                init_value=ending.init_value,
-                device_seconds=self._device_s.get(key, 0.0),
-                metrics=ending.metrics,
-            ),
-        )
 
     def _end(self, key: str, ending: Ending) -> None:
         self._ledger.end_trial(self._spec.name, key, ending)

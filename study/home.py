@@ -7,6 +7,7 @@ from tempfile import TemporaryFile
 
 from search_spaces.errors import SpecError
 from trainers.parts import parts_dir
+from trainers.store_settings import STORE_VARIABLE
 
 DEFAULT_HOME = ".trialwright"
 
@@ -22,6 +23,11 @@ class Home:
     def ledger_url(self) -> str:
         """The record: TRIALWRIGHT_LEDGER, or a SQLite file here."""
         return os.environ.get("TRIALWRIGHT_LEDGER") or f"sqlite:///{self.root / 'ledger.db'}"
+
+    @property
+    def store(self) -> str | None:
+        """The object store for checkpoints and kept adapters: TRIALWRIGHT_STORE; absent: they lie here."""
+        return os.environ.get(STORE_VARIABLE) or None
 
     @property
     def has_ledger(self) -> bool:

@@ -9,6 +9,7 @@ from study.cluster import check_address, connected, fit_packs, this_machine
 from study.halving import rung_steps
 from study.home import Home
 from study.manifest import manifest
+from study.nodes import check_nodes
 from study.spec import StudySpec
 from study.tracking import check_tracking
 from trainers.model_folder import (
@@ -20,6 +21,7 @@ from trainers.model_folder import (
     parse_source,
 )
 from trainers.parts import PARTS, fetch_part
+from trainers.places import parse_store
 from trainers.tasks import Splits, check_task, load_splits
 
 
@@ -67,9 +69,13 @@ def preflight(
         require_locked(spec.claims, spec)
     check_address(address)
     if address is not None:
-        with connected(address, home, spec.resources):
-            pass  # a cluster that refuses us, or that no pack fits, is told of before anything is written
+        with connected(
+            address, home, spec.resources
+        ):  # which tells of a cluster that refuses us, or where no pack fits
+            check_nodes(spec, home)
     else:
+        if home.store is not None:
+            parse_store(home.store).check()
         fit_packs(spec.resources, this_machine(count_gpus=spec.resources.gpus_per_pack not in {0, "auto"}))
     check_tracking(tracking_uri)
     _check_rungs(spec)

@@ -10,8 +10,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from study.coordinator import Progress
-from study.records import Outcome, Phase
+from study.records import Outcome, Phase, Progress
 
 LINE_EVERY_S = 20.0
 PHASE_NAMES = {

@@ -16,6 +16,20 @@ PRECISION = "precision"
 """Kind of the ledger's event that keeps how exact float32 products are, a `trainers.precision.Probe` as JSON."""
 
 
+ATTEMPT_FAILED = "attempt_failed"
+"""Kind of the ledger's event that a trial's worker failed: `trial`, `reason`, `attempt`, and `log`, its last lines."""
+PACK_READY = "pack_ready"
+"""Kind of the ledger's event that a pack takes trials: `pack` (its number), `node` (an address) and `lanes`."""
+PACK_RELEASED = "pack_released"
+"""Kind of the ledger's event that a pack was given back: `pack` and `reason`, which is idle, share or ended."""
+PACK_LOST = "pack_lost"
+"""Kind of the ledger's event that a pack's process ended or cannot get ready: `pack` and `reason`."""
+CONNECTED = "connected"
+"""Kind of the ledger's event that a launch uses a Ray cluster: `cluster`, the name of that cluster's session."""
+CAPPED = "capped"
+"""Kind of the ledger's event that a study reached a limit of its resources: `cap`, `limit` and `used`, in hours."""
+
+
 class Phase(StrEnum):
     """The phases of a study's protocol, named as in the trial table, in the order in which they run."""
 
@@ -125,3 +139,21 @@ class RungRecord:
     """Trials at the rung when it was decided, this one included."""
     action: str
     """`continue` or `stop`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a study is."""
+
+    phase: Phase | None
+    """The stage that runs; absent before the first."""
+    planned: Mapping[Phase, int]
+    """Trials of each phase: as planned, or as counted beforehand where a phase has not begun."""
+    outcomes: Mapping[Phase, Mapping[Outcome, int]]
+    """Trials that have ended, by phase and outcome."""
+    running: tuple[str, ...]
+    """Keys of the trials that workers hold."""
+    steps_done: int
+    """Optimizer steps that trials have done, in this launch and before."""
+    steps_left: int
+    """Optimizer steps that are left at the most: stopping saves some."""

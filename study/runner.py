@@ -6,25 +6,25 @@ checkpoint; a study that has ended is left alone.
 
 import contextlib
 import os
-import shutil
 import socket
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from search_spaces.errors import SpecError
-from study.cluster import Packs, connected
-from study.coordinator import Coordinator, Progress
+from search_spaces.errors import RetryableError, SpecError
+from study.caps import Caps
+from study.coordinator import Coordinator
+from study.engine import Engine
 from study.home import Home
 from study.interruption import Interruption, signals_to, watching
+from study.kept import KeptFiles, kept_files
 from study.ledger import Ledger, StudyRecord, StudyState
 from study.plan import counted_plan
 from study.preflight import preflight, with_claims
 from study.protocol import check_equal_budgets
-from study.records import Outcome, Phase
+from study.records import Outcome, Phase, Progress
 from study.spec import StudySpec
 from study.stages import stages
 from study.tracking import Tracker
@@ -115,6 +115,8 @@ def launch(
         ledger.claim_study(spec.name, owner)
         try:
             _keep_registration(ledger, record, facts["claims"])
+            if record.spec != spec.canonical():
+                ledger.save_spec(spec.name, spec.canonical())
             if record.plan is None:
                 ledger.save_plan(spec.name, counted_plan(spec))
             if retry_lost:
@@ -220,6 +222,7 @@ class _Drive:
 
     def repeat_result(self) -> Launch:
         """What an ended study came to, once MLflow has received what it still lacked."""
+        self._bring_adapters()
         tracker = self._tracker()
         tracker.start()
         self._close(tracker)
@@ -231,8 +234,9 @@ class _Drive:
         try:
             self.ledger.heartbeat(name, owner)
             self.ledger.set_study_state(name, state)
+            self._bring_adapters()
             if state in ENDED:
-                shutil.rmtree(self.home.checkpoints_dir(name), ignore_errors=True)
+                self._kept().drop_all_checkpoints()
             self.view.say("Writing the report.")
             result = self.result(state, did_anything=True)
             tracker.attach_artifacts(result.report_path.parent)
@@ -240,6 +244,16 @@ class _Drive:
             self.view.say("Bringing MLflow up to date.")
             self._close(tracker)
         return result
+
+    def _kept(self) -> KeptFiles:
+        return kept_files(self.home, self.ledger.study(self.spec.name))
+
+    def _bring_adapters(self) -> None:
+        """Have the kept adapters here; what cannot be had now comes at the next launch."""
+        try:
+            self._kept().bring_adapters()
+        except (RetryableError, OSError) as error:
+            self.view.say(f"The kept adapters could not be brought here from the store: {error}")
 
     def _tracker(self) -> Tracker:
         return Tracker(
@@ -273,80 +287,32 @@ class _Drive:
 
     def _run_trials(self, on_change: Callable[[], None]) -> StudyState:
         """Let Ray Tune run everything that is missing; the study's state after it."""
+        kept = self._kept()
         coordinator = Coordinator(
             self.spec,
             self.ledger,
             last_phase=self.last_phase,
             on_change=on_change,
-            on_end=self._drop_checkpoints,
+            on_end=kept.drop_checkpoints,
         )
-        with (
-            self.view.show(coordinator.progress),
-            connected(self.address, self.home, self.spec.resources) as packs,
-        ):
-            if not self.interruption:
-                self._tune(coordinator, packs)
+        caps = Caps(self.spec, self.ledger, self.interruption, lambda: coordinator.device_seconds)
+        engine = Engine(
+            spec=self.spec,
+            home=self.home,
+            ledger=self.ledger,
+            kept=kept,
+            address=self.address,
+            say=self.view.say,
+            is_over=caps.is_over,
+        )
+        with kept, self.view.show(coordinator.progress):
+            if not caps.is_over():
+                engine.run(coordinator)
         whole = coordinator.is_done and len(stages(self.spec, self.last_phase)) == len(stages(self.spec))
         if not whole:
             return self.interruption.final_state
         check_equal_budgets(self.spec, (record.planned for record in self.ledger.trials(self.spec.name)))
         return StudyState.FAILED if self._num_lost() else StudyState.FINISHED
-
-    def _tune(self, coordinator: Coordinator, packs: Packs) -> None:
-        """Start the packs, decide on their lanes, and let Ray Tune run all that is missing."""
-        from study.packs.desk import PackDesk
-        from study.packs.lanes import choose_lanes, useful_lanes, wait_for_packs
-        from study.packs.precision import choose_precision
-        from study.packs.tuning import tune_trials
-
-        def is_over() -> bool:
-            return bool(self.interruption)
-
-        with PackDesk(
-            packs,
-            self._pack_constants(packs),
-            most_lanes=useful_lanes(self.spec, packs),
-            on_left=lambda key: coordinator.receive(key, 0, ()),  # drops what an ended trial wrote since
-            on_lost=partial(self.ledger.record_event, self.spec.name, "pack_lost"),
-        ) as desk:
-            if not wait_for_packs(desk, is_over):
-                return
-            mode = choose_precision(self.spec, desk, self.ledger, is_over=is_over)
-            lanes = choose_lanes(
-                self.spec,
-                packs,
-                desk,
-                self.ledger,
-                matmul_mode=mode,
-                is_over=is_over,
-                say=self.view.say,
-            )
-            desk.set_lanes(lanes, mode)
-            if wait_for_packs(desk, is_over):
-                tune_trials(
-                    coordinator,
-                    desk,
-                    num_lanes=packs.number * lanes,
-                    name=self.spec.name,
-                    notes_dir=self.home.ray_dir,
-                    is_over=is_over,
-                )
-
-    def _pack_constants(self, packs: Packs) -> dict[str, Any]:
-        name, confirmation = self.spec.name, self.spec.phases.confirmation
-        return {
-            "workload": self.spec.workload.model_dump(mode="json"),
-            "variants": {name: variant.model_dump() for name, variant in self.spec.variants.items()},
-            "perturbations": [one.to_json() for one in confirmation.perturbations] if confirmation else [],
-            "device": packs.device,
-            "parts_dir": str(self.home.parts_dir),
-            "cache_dir": str(self.home.cache_dir),
-            "checkpoints_dir": str(self.home.checkpoints_dir(name)),
-            "adapters_dir": str(self.home.adapters_dir(name)),
-        }
-
-    def _drop_checkpoints(self, key: str) -> None:
-        shutil.rmtree(self.home.checkpoints_dir(self.spec.name) / key, ignore_errors=True)
 
     def _num_lost(self) -> int:
         endings = (record.ending for record in self.ledger.trials(self.spec.name))

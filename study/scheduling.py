@@ -12,9 +12,12 @@ from ray.tune.search import Searcher
 
 from study.coordinator import Coordinator, NoTrial
 from study.packs.desk import Place
-from study.packs.failures import HOST_FAILURES, LaneFailedError
+from study.packs.failures import HOST_FAILURES, STORE_FAILURES, LaneFailedError
 from study.records import Phase, PlannedTrial
 from trainers.reports import Report
+
+LOG_LINES, LOG_COLUMNS = 20, 500
+"""How much of a failed worker's words is kept."""
 
 
 class Desk(Protocol):
@@ -28,8 +31,12 @@ class Desk(Protocol):
     def num_seated(self) -> int:
         """Trials that packs hold."""
 
-    def look(self) -> None:
-        """Take note of what packs have answered."""
+    @property
+    def num_lanes(self) -> int:
+        """Trials that all packs could hold."""
+
+    def look(self, num_waiting: int | None = None) -> None:
+        """Take note of what packs have answered, and have as many as so many waiting trials need."""
 
     def place(self, key: str) -> Place | None:
         """Give a trial a lane of a pack, or nothing."""
@@ -107,7 +114,8 @@ class TrialSource(_Unsaved, Searcher):
         return str(Searcher.FINISHED) if self._alarm or self._is_over() else suggested
 
     def _suggest(self) -> dict[str, Any] | str | None:
-        self._desk.look()
+        held = int(self._placeless is not None)
+        self._desk.look(self._coordinator.num_waiting + held)
         if not self._desk.has_room:
             is_done = self._desk.num_seated == 0 and self._coordinator.is_done
             return str(Searcher.FINISHED) if is_done else None
@@ -116,7 +124,10 @@ class TrialSource(_Unsaved, Searcher):
             return None if trial is NoTrial.WAIT else str(Searcher.FINISHED)
         place = self._desk.place(trial.key)
         self._placeless = trial if place is None else None
-        return None if place is None else {"pack": place.pack, "ticket": place.ticket, "trial": told(trial)}
+        if place is None:
+            return None
+        self._coordinator.place(trial.key, pack=place.number, node=place.node)
+        return {"pack": place.pack, "ticket": place.ticket, "trial": told(trial)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -133,28 +144,40 @@ class TrialSource(_Unsaved, Searcher):
 class ReportDesk(_Unsaved, FIFOScheduler):
     """Brings every report to the coordinator, its word back to the client, and free lanes to the desk."""
 
-    def __init__(self, coordinator: Coordinator, alarm: Alarm, desk: Desk, num_clients: int = 1) -> None:
+    def __init__(self, coordinator: Coordinator, alarm: Alarm, desk: Desk) -> None:
         """Begin.
 
         Args:
             coordinator: takes the reports.
             alarm: hears of failures.
             desk: hears of lanes that are free again.
-            num_clients: processes to keep for coming trials, where Ray Tune keeps one between two stages.
         """
         super().__init__()
         self._coordinator = coordinator
         self._alarm = alarm
         self._desk = desk
-        self._num_clients = num_clients
+        self._num_kept = 0
+        self._kind_of_client: Any = None
 
     def on_trial_add(self, tune_controller: Any, trial: RayTrial) -> None:
-        """A trial joins; at the first, Ray Tune is told to keep idle clients, each of which takes seconds to start."""
+        """A trial joins."""
         super().on_trial_add(tune_controller, trial)
-        kept, self._num_clients = self._num_clients, 0
+        self._kind_of_client = trial.placement_group_factory
+        self._keep_clients(tune_controller)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> RayTrial | None:
+        """As any scheduler chooses; asked at every turn of Ray Tune's loop."""
+        self._keep_clients(tune_controller)
+        return super().choose_trial_to_run(tune_controller)
+
+    def _keep_clients(self, tune_controller: Any) -> None:
+        """Have Ray Tune keep as many idle clients as there are lanes: each takes seconds to start, and it keeps one."""
+        more = self._desk.num_lanes - self._num_kept
         cache = getattr(tune_controller, "_actor_cache", None)
-        if kept and cache is not None:  # private to Ray Tune; without it clients start more often
-            cache.increase_max(trial.placement_group_factory, by=kept)
+        if more == 0 or cache is None or self._kind_of_client is None:
+            return  # the cache is private to Ray Tune; without it clients start more often
+        cache.increase_max(self._kind_of_client, by=more)
+        self._num_kept += more
 
     def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:  # noqa: ARG002
         """A trial reported and trains on, unless it is told to stop."""
@@ -178,7 +201,13 @@ class ReportDesk(_Unsaved, FIFOScheduler):
             return
         with self._alarm.guarding():
             retry = HOST_FAILURES.search(text) is not None
-            self._coordinator.lose(trial.config["trial"]["key"], failure_in_a_line(text), retry=retry)
+            self._coordinator.lose(
+                trial.config["trial"]["key"],
+                failure_in_a_line(text),
+                retry=retry,
+                log=last_lines(text),
+                is_shared=STORE_FAILURES.search(text) is not None,
+            )
 
     def _receive(self, trial: RayTrial, result: dict[str, Any]) -> bool:
         if "reports" not in result:
@@ -209,6 +238,11 @@ def failure_in_a_line(text: str) -> str:
     found = HOST_FAILURES.search(text)
     lost = next((line for line in lines if found and found[0].startswith("The ") and found[0] in line), None)
     return lost or lines[-1].removeprefix(f"{LaneFailedError.__module__}.{LaneFailedError.__name__}: ")
+
+
+def last_lines(text: str) -> str:
+    """The end of what a worker said, as much as fits a page."""
+    return "\n".join(line[:LOG_COLUMNS].rstrip() for line in text.strip().splitlines()[-LOG_LINES:])
 
 
 class StopWhen(_Unsaved, Stopper):

@@ -46,7 +46,8 @@ class Resources(Section):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     packs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Processes that each hold one copy of the base; auto: as many as fit."""
+    """Processes that each hold one copy of the base; auto: as many as fit, on a cluster as it is at the time. A number
+    is asked for there even where fewer fit, so that the cluster can grow."""
     cpus_per_pack: int = Field(default=1, ge=1)
     gpus_per_pack: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Whole accelerators only: a fraction would not keep two packs apart. auto: one where there are any."""
@@ -54,6 +55,10 @@ class Resources(Section):
     """Trials that share one copy of the base; auto: as many as a short calibration finds useful."""
     max_packs: int | None = Field(default=None, ge=1)
     """Upper limit for `packs: auto`."""
+    max_device_hours: float | None = Field(default=None, gt=0)
+    """Hours of packs, over the study's whole life, at which it stops in order; null: no limit."""
+    max_hours: float | None = Field(default=None, gt=0)
+    """Hours by the clock at which one launch stops in order; null: no limit."""
 
     @field_validator("packs", "lanes", mode="before")
     @classmethod

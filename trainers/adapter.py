@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from peft import PeftModel, TaskType, get_peft_model
+from peft.utils import CONFIG_NAME
 from torch import Tensor, nn
 
 from search_spaces.designs import derived_seed
@@ -19,6 +21,7 @@ from trainers.moe_lora import (
 )
 from trainers.objective import Evaluation, evaluate
 from trainers.optimizers import MoeLoraOptimizer, build_optimizer
+from trainers.places import Folder, StoreFolder
 from trainers.tasks import Example
 from trainers.workbench import Workbench
 from trainers.workload import Variant
@@ -90,9 +93,21 @@ class AttachedAdapter:
                 state.setdefault(int(index), {})[field] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
 
-    def save(self, folder: Path) -> None:
-        """Write the adapter in PEFT's own format (safetensors)."""
-        self.model.save_pretrained(folder, safe_serialization=True)
+    def save(self, folder: Folder) -> None:
+        """Write the adapter in PEFT's own format (safetensors).
+
+        Raises:
+            OSError: the disk is full or cannot be written.
+            StoreAwayError: the object store did not take it.
+        """
+        if isinstance(folder, Path):
+            self.model.save_pretrained(folder, safe_serialization=True)
+            return
+        with TemporaryDirectory() as scratch:
+            self.model.save_pretrained(scratch, safe_serialization=True)
+            written = sorted(Path(scratch).iterdir(), key=lambda path: path.name == CONFIG_NAME)
+            parent, _, name = folder.path.rpartition("/")
+            StoreFolder(parent).write(name, {path.name: path.read_bytes() for path in written})
 
     def detach(self) -> None:
         """Take the adapter off the base."""

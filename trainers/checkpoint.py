@@ -1,26 +1,26 @@
-"""Checkpoints: safetensors and JSON in one folder a step, written atomically, read with a checksum.
+"""Checkpoints: safetensors and JSON under one name a step, written complete or not at all, read with a checksum.
 
-A checkpoint is complete or absent: files are written and synced in a folder with a temporary name, which is
-then renamed. The last two are kept, so that one damaged on disk falls back to the one before. Nothing is
-unpickled.
+They lie in a folder or in an object store (`trainers.places`). The tensors are written first and the state last, which
+holds their checksum; so a checkpoint is complete or absent. The last two are kept, so that one that was damaged falls
+back to the one before. Nothing is unpickled.
 """
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from trainers.places import Folder, Place, place_at
+
 TENSORS_FILE = "tensors.safetensors"
 STATE_FILE = "state.json"
 NUM_KEPT = 2
+_PREFIX = "step-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Checkpoint:
     """Plain JSON: reports so far, counters, and the digest of the trial they belong to."""
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+def save_checkpoint(folder: Folder, checkpoint: Checkpoint) -> Folder:
     """Write a checkpoint durably and drop all but the newest two.
 
     Args:
@@ -47,55 +47,49 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
     Raises:
         OSError: the disk is full or cannot be written; earlier checkpoints are untouched.
+        StoreAwayError: the object store did not take it; earlier checkpoints are untouched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"step-{checkpoint.step:08d}"
-    partial = folder / f".partial-{os.getpid()}-{checkpoint.step}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        tensor_bytes = save(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-        )
-        facts = {
-            "step": checkpoint.step,
-            "tensors_sha256": hashlib.sha256(tensor_bytes).hexdigest(),
-            "state": dict(checkpoint.state),
-        }
-        document = {"sha256": _checksum(facts), "facts": facts}
-        _write_durably(partial / TENSORS_FILE, tensor_bytes)
-        _write_durably(partial / STATE_FILE, json.dumps(document).encode())
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        _sync_folder(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    for stale in _newest_first(folder)[NUM_KEPT:]:
-        shutil.rmtree(stale, ignore_errors=True)
-    return target
+    tensor_bytes = save(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    )
+    facts = {
+        "step": checkpoint.step,
+        "tensors_sha256": hashlib.sha256(tensor_bytes).hexdigest(),
+        "state": dict(checkpoint.state),
+    }
+    document = {"sha256": _checksum(facts), "facts": facts}
+    place, name = place_at(folder), f"{_PREFIX}{checkpoint.step:08d}"
+    place.write(name, {TENSORS_FILE: tensor_bytes, STATE_FILE: json.dumps(document).encode()})
+    for stale in _newest_first(place)[NUM_KEPT:]:
+        place.remove(stale)
+    return folder / name
 
 
-def load_newest(folder: Path) -> Checkpoint | None:
+def load_newest(folder: Folder) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None when there is none.
 
     Args:
         folder: the trial's own folder; it may be absent.
+
+    Raises:
+        StoreAwayError: the object store did not answer.
     """
-    for candidate in _newest_first(folder):
-        checkpoint = _read(candidate)
+    place = place_at(folder)
+    for candidate in _newest_first(place):
+        checkpoint = _read(place, candidate)
         if checkpoint is not None:
             return checkpoint
     return None
 
 
-def _read(candidate: Path) -> Checkpoint | None:
+def _read(place: Place, candidate: str) -> Checkpoint | None:
     """One checkpoint, or None when any byte of it is not what was written."""
     try:
-        tensor_bytes = (candidate / TENSORS_FILE).read_bytes()
-        document = json.loads((candidate / STATE_FILE).read_text())
+        document = json.loads(place.read(candidate, STATE_FILE))
         facts = document["facts"]
         if document["sha256"] != _checksum(facts):
             return None
+        tensor_bytes = place.read(candidate, TENSORS_FILE)
         if hashlib.sha256(tensor_bytes).hexdigest() != facts["tensors_sha256"]:
             return None
         return Checkpoint(step=facts["step"], tensors=load(tensor_bytes), state=facts["state"])
@@ -108,20 +102,5 @@ def _checksum(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"), reverse=True)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _newest_first(place: Place) -> list[str]:
+    return sorted((name for name in place.names() if name.startswith(_PREFIX)), reverse=True)

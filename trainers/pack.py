@@ -19,7 +19,7 @@ from functools import partial
 
 import torch
 
-from search_spaces.errors import SpecError
+from search_spaces.errors import RetryableError, SpecError
 from trainers.joint_model import JointModel, sharing_copy
 from trainers.moe_lora import moe_lora_layers
 from trainers.optimizers import step_together
@@ -31,6 +31,8 @@ from trainers.workbench import HeldOut, Workbench
 
 Member = tuple[int, Trial]
 """A lane and its trial."""
+Surroundings = OSError | RetryableError
+"""How a trial's surroundings fail; its neighbours go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class LaneReport:
     key: str
     """The trial's key, since a lane is taken again when its trial is over."""
     report: Report | None
-    failure: OSError | None = None
+    failure: Surroundings | None = None
     """In place of a report: the trial's surroundings failed, such as a full disk, and it has left the lane."""
 
 
@@ -107,7 +109,7 @@ class Pack:
             The reports that are due, one a lane at the most. A lane whose report carries an ending, or that failed,
             is free again.
         """
-        said: dict[int, Report | OSError] = {}
+        said: dict[int, Report | Surroundings] = {}
         training: list[Member] = []
         for lane, trial in enumerate(self._trials):
             if trial is None:
@@ -141,8 +143,8 @@ class Pack:
         for lane in range(len(self._trials)):
             self.stop(lane)
 
-    def _lane_report(self, lane: int, said: Report | OSError) -> LaneReport:
-        failure = said if isinstance(said, OSError) else None
+    def _lane_report(self, lane: int, said: Report | Surroundings) -> LaneReport:
+        failure = said if isinstance(said, Surroundings) else None
         report = said if isinstance(said, Report) else None
         return LaneReport(lane=lane, key=self._keys[lane], report=report, failure=failure)
 
@@ -158,7 +160,10 @@ class Pack:
                 waiting = waiting[size:]
 
     def _step(
-        self, group: Sequence[tuple[Member, StepRows]], said: dict[int, Report | OSError], due: list[Member]
+        self,
+        group: Sequence[tuple[Member, StepRows]],
+        said: dict[int, Report | Surroundings],
+        due: list[Member],
     ) -> None:
         """One step of trials that run together; notes what they say, and who is to be measured."""
         before = time.perf_counter()
@@ -176,10 +181,10 @@ class Pack:
                     due.append((lane, trial))
                 elif trial.is_over:
                     said[lane] = trial.reports[-1]
-            except OSError as error:
+            except (OSError, RetryableError) as error:
                 said[lane] = error
 
-    def _measure(self, due: Sequence[Member], said: dict[int, Report | OSError]) -> None:
+    def _measure(self, due: Sequence[Member], said: dict[int, Report | Surroundings]) -> None:
         """Score trials together, on the report split too where they have done their last step."""
         before = time.perf_counter()
         select = self._scores([trial for _, trial in due], "select")
@@ -231,11 +236,11 @@ def _next_report(trial: Trial) -> Report:
     return trial.reports[-1] if trial.is_over else trial.advance()
 
 
-def _heard(say: Callable[[], Report]) -> Report | OSError:
+def _heard(say: Callable[[], Report]) -> Report | Surroundings:
     """What a trial says, or why its surroundings did not let it."""
     try:
         return say()
-    except OSError as error:
+    except (OSError, RetryableError) as error:
         return error
 
 

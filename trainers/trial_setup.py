@@ -4,9 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from trainers.perturbation_kinds import Perturbation
+from trainers.places import Folder
 from trainers.workbench import Workbench
 from trainers.workload import Variant
 
@@ -23,9 +23,9 @@ class TrialSetup:
     seed: int
     steps: int
     """Optimizer steps at full budget."""
-    checkpoint_dir: Path
+    checkpoint_dir: Folder
     """The trial's own folder for checkpoints."""
-    adapter_dir: Path | None
+    adapter_dir: Folder | None
     """Where the finished adapter is saved in PEFT's format; None: not kept."""
     variant: Variant | None = None
     """What is fixed otherwise than in the family; None: nothing."""

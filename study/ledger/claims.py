@@ -6,16 +6,17 @@ half a minute of each other, as NTP does.
 
 import os
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from search_spaces.errors import LedgerError, SpecError
 from study.ledger import schema
-from study.ledger.rows import Claim
+from study.ledger.rows import Claim, StudyState
+from study.records import CONNECTED
 
 STALE_AFTER_S = 60.0
 """A driver that gave no sign of life for so long is taken to be dead."""
@@ -41,7 +42,26 @@ def holder(connection: Connection, study_id: int) -> Claim | None:
     row = connection.execute(select(schema.claim).where(_C.study_id == study_id)).one_or_none()
     if row is None:
         return None
-    return Claim(**{column: value for column, value in row._asdict().items() if column != "study_id"})
+    return _claim(row)
+
+
+def running_on(connection: Connection, cluster: str) -> list[Claim]:
+    """Claims, alive or not, on running studies that used a Ray cluster last."""
+    event = schema.event.c
+    newest = (
+        select(event.study_id, func.max(event.id).label("id"))
+        .where(event.kind == CONNECTED)
+        .group_by(event.study_id)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(schema.claim, event.detail)
+        .join(schema.study, schema.study.c.id == _C.study_id)
+        .join(newest, newest.c.study_id == _C.study_id)
+        .join(schema.event, event.id == newest.c.id)
+        .where(schema.study.c.state == StudyState.RUNNING.value)
+    )
+    return [_claim(row) for row in rows if row.detail.get("cluster") == cluster]
 
 
 def take(connection: Connection, study_id: int, name: str, claim: Claim) -> None:
@@ -102,6 +122,10 @@ def is_alive(claim: Claim, *, now: float) -> bool:
     except psutil.AccessDenied:
         return True
     return abs(started_at - claim.process_started_at) < 1.0
+
+
+def _claim(row: Row[Any]) -> Claim:
+    return Claim(**{field.name: getattr(row, field.name) for field in fields(Claim)})
 
 
 def _same_process(one: Claim, other: Claim) -> bool:

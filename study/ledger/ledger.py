@@ -129,6 +129,11 @@ class Ledger:
                 )
             studies.remove(connection, name)
 
+    def save_spec(self, name: str, spec: Mapping[str, Any]) -> None:
+        """Keep a study's spec as it is written now: what its digest leaves out may change."""
+        with self._writing() as connection:
+            studies.set_fields(connection, name, spec=dict(spec))
+
     def save_plan(self, name: str, plan: Mapping[str, Any]) -> None:
         """Keep the costed plan of a study, in place of an earlier one."""
         with self._writing() as connection:
@@ -298,6 +303,12 @@ class Ledger:
         with self._reading() as connection:
             held = claims.holder(connection, studies.find(connection, study))
         return held if held is not None and claims.is_alive(held, now=self._clock()) else None
+
+    def num_drivers_on(self, cluster: str) -> int:
+        """How many running studies have a living driver that uses a Ray cluster, by its session's name."""
+        with self._reading() as connection:
+            held = claims.running_on(connection, cluster)
+        return sum(claims.is_alive(one, now=self._clock()) for one in held)
 
     # The tracker's book
 

@@ -9,8 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from ray import get_runtime_context
+from ray.util import get_node_ip_address
+
 from study.packs.failures import LaneFailedError, in_a_line
 from study.packs.training_thread import TrainingThread
+from trainers.store_settings import adopt_settings
 
 if TYPE_CHECKING:
     from trainers.workbench import Workbench
@@ -27,29 +31,37 @@ class PackActor:
 
         Args:
             study: what all trials share: `workload`, `variants` by name, `perturbations` of the adapters that are
-                kept, `device`, and the folders `parts_dir`, `cache_dir`, `checkpoints_dir` and `adapters_dir`.
+                kept, `device`, the folders `parts_dir`, `cache_dir`, `checkpoints_dir` and `adapters_dir`, and, on a
+                cluster, what `study.node_probe.identity` `expects` of a node.
             num_threads: CPUs of this pack.
         """
         self._study = study
         self._instance = uuid4().hex
         self._thread = TrainingThread(partial(_open, study, num_threads))
 
-    def ping(self, lanes: int | None, matmul_mode: str) -> dict[str, str]:
+    def ping(
+        self, lanes: int | None, matmul_mode: str, secrets: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
         """Say how far the pack is, and make its lanes once their number is known.
 
         Args:
             lanes: trials that may train together; None: not known yet.
             matmul_mode: how float32 products are done, as `trainers.precision.use_precision` names it.
+            secrets: the driver's settings of the object store, used where this node has none of its own.
 
         Returns:
-            `instance`, another after each restart, `state`, and what `failure` there was.
+            `instance`, another after each restart, `state`, what `failure` there was, and its `node`: that one's
+            address, and Ray's name of it as `node_id`.
         """
+        adopt_settings(secrets or {})
         if lanes is not None:
             self._thread.set_lanes(lanes, partial(_use_precision, matmul_mode))
         return {
             "instance": self._instance,
             "state": self._thread.state.value,
             "failure": self._thread.failure,
+            "node": get_node_ip_address(),
+            "node_id": get_runtime_context().get_node_id(),
         }
 
     def probe(self) -> dict[str, Any]:

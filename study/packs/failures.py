@@ -5,9 +5,12 @@ import traceback
 
 HOST_FAILURES = re.compile(
     r"The actor died unexpectedly|The actor \w+ is unavailable|The worker died unexpectedly|"
-    r"\b(NodeDiedError|OwnerDiedError|ray\.exceptions\.OutOfMemoryError|RetryableError|OSError|PackFailedError)\b"
+    r"\b(NodeDiedError|OwnerDiedError|ray\.exceptions\.OutOfMemoryError|RetryableError|StoreAwayError|OSError|"
+    r"PackFailedError)\b"
 )
 """What to try again: the worker's surroundings failed, not the trial. Ray names a lost actor in a sentence only."""
+STORE_FAILURES = re.compile(r"\bStoreAwayError\b")
+"""What fails for all trials alike, so that none is lost to it however often it is tried again."""
 
 
 class LaneFailedError(Exception):

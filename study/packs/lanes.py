@@ -16,6 +16,7 @@ from trainers.calibrated import Calibration
 
 PATIENCE_S = 60.0
 """How long a calibration waits for further packs once one is ready: a cluster may be slow to give them room."""
+_TELL_AFTER_S = 15.0
 _LOOK_EVERY_S = 0.1
 
 
@@ -24,21 +25,32 @@ def useful_lanes(spec: StudySpec, packs: Packs) -> int:
     return most_lanes(spec, packs.number) if spec.resources.lanes == "auto" else spec.resources.lanes
 
 
-def wait_for_packs(desk: PackDesk, is_over: Callable[[], bool], *, for_all: bool = False) -> bool:
+def wait_for_packs(
+    desk: PackDesk,
+    is_over: Callable[[], bool],
+    *,
+    for_all: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> bool:
     """Wait until a pack is ready; False when the run was over before.
 
     Args:
         desk: has the packs.
         is_over: whether the run is to end.
-        for_all: wait for every pack that is not given up, not just for one.
+        for_all: wait for as many packs as fit and are not given up, not just for one.
+        say: told once when no pack has found a place for a while.
 
     Raises:
         RetryableError: every pack was given up.
     """
+    tell_at = time.monotonic() + _TELL_AFTER_S
     while not is_over():
         desk.look()
         if desk.num_ready and not (for_all and desk.is_undecided):
             return True
+        if time.monotonic() > tell_at and not desk.has_a_place:
+            say("No pack has found a place yet: waiting until the cluster has room, or grows.")
+            tell_at = float("inf")
         time.sleep(_LOOK_EVERY_S)
     return False
 

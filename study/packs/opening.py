@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search_spaces.errors import SpecError
+from study.node_probe import identity
 from trainers.calibration import calibrate
 from trainers.device import prepare_device
 from trainers.perturbation_kinds import perturbation_from_json
+from trainers.places import folder_at
 from trainers.trial_setup import TrialSetup
 from trainers.workbench import Workbench, open_workbench
 from trainers.workload import Variant, Workload
@@ -23,9 +26,21 @@ def open_bench(study: Mapping[str, Any], num_threads: int) -> Workbench:
         SpecError: the base or the text is not what the study says.
         RetryableError: a part could not be fetched.
     """
+    _require_the_drivers_code(study.get("expects"))
     prepare_device(study["device"], num_threads)
     workload = Workload.model_validate(study["workload"])
     return open_workbench(workload, Path(study["parts_dir"]), Path(study["cache_dir"]), study["device"])
+
+
+def _require_the_drivers_code(expected: Mapping[str, str] | None) -> None:
+    """Refuse a node that came after the launch had looked at all of them, and is not like the driver's machine."""
+    here = identity() if expected else {}
+    for name, version in (expected or {}).items():
+        if here[name] != version:
+            raise SpecError(
+                f"This node has {name} {here[name][:12]}, but the driver's machine has {version[:12]}: "
+                "install the same on every node."
+            )
 
 
 def trial_setup(study: Mapping[str, Any], planned: Mapping[str, Any]) -> TrialSetup:
@@ -44,8 +59,8 @@ def trial_setup(study: Mapping[str, Any], planned: Mapping[str, Any]) -> TrialSe
         params=planned["params"],
         seed=planned["seed"],
         steps=planned["steps"],
-        checkpoint_dir=Path(study["checkpoints_dir"]) / planned["key"],
-        adapter_dir=Path(study["adapters_dir"]) / planned["key"] if keeps_adapter else None,
+        checkpoint_dir=folder_at(study["checkpoints_dir"]) / planned["key"],
+        adapter_dir=folder_at(study["adapters_dir"]) / planned["key"] if keeps_adapter else None,
         variant=variant,
         perturbations=tuple(perturbation_from_json(one) for one in study["perturbations"] if keeps_adapter),
     )

@@ -9,11 +9,14 @@ from pathlib import Path
 from study.coordinator import Coordinator
 from study.packs.desk import PackDesk
 
+MOST_CLIENTS = 10_000
+"""Trials at a time at the most; how many there are is the desk's to say, since packs come and go."""
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
     "TUNE_FORCE_TRIAL_CLEANUP_S": "5",
+    "TUNE_MAX_PENDING_TRIALS_PG": str(MOST_CLIENTS),
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 """Ray Tune keeps no loggers, no snapshots and no signal handler of its own: the ledger and the runner do."""
@@ -23,7 +26,6 @@ def tune_trials(
     coordinator: Coordinator,
     desk: PackDesk,
     *,
-    num_lanes: int,
     name: str,
     notes_dir: Path,
     is_over: Callable[[], bool],
@@ -33,12 +35,11 @@ def tune_trials(
     Args:
         coordinator: has the trials, and takes their reports.
         desk: has the packs.
-        num_lanes: lanes of all packs, and so trials at a time.
         name: of the study.
         notes_dir: where Ray Tune may write.
         is_over: whether the run is to end; asked often.
     """
-    os.environ.update(_ENVIRONMENT | {"TUNE_MAX_PENDING_TRIALS_PG": str(num_lanes)})
+    os.environ.update(_ENVIRONMENT)
     from ray import tune
 
     from study.packs.client import PackClient
@@ -51,10 +52,10 @@ def tune_trials(
         PackClient,
         tune_config=tune.TuneConfig(
             search_alg=TrialSource(coordinator, alarm, desk, is_over),
-            scheduler=ReportDesk(coordinator, alarm, desk, num_lanes),
+            scheduler=ReportDesk(coordinator, alarm, desk),
             num_samples=-1,
             reuse_actors=True,
-            max_concurrent_trials=num_lanes,
+            max_concurrent_trials=MOST_CLIENTS,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(

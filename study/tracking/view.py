@@ -112,6 +112,16 @@ def views(
     ]
 
 
+def _lasting(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What a study's launches have in common: MLflow refuses a parameter that changes, and these may."""
+    kept = {name: section for name, section in spec.items() if name not in {"resources", "claims"}}
+    if "training" in kept:
+        kept["training"] = {
+            name: value for name, value in kept["training"].items() if name != "max_evaluation_share"
+        }
+    return kept
+
+
 def flattened(section: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """A nested mapping as dotted names and strings, as MLflow's parameters want it."""
     flat: dict[str, str] = {}
@@ -133,7 +143,7 @@ def _study_view(study: StudyRecord, trials: Sequence[TrialActivity], found: Find
         status=STUDY_STATUS[study.state],
         started_at=study.created_at,
         ended_at=_closed_at(study),
-        params=flattened(study.spec) | {"spec_digest": study.spec_digest},
+        params=flattened(_lasting(study.spec)) | {"spec_digest": study.spec_digest},
         tags={"kind": RunKind.STUDY, "state": study.state, **carried.tags},
         **_figures(trials, dict(carried.metrics) | aggregates(trials), study),
     )
@@ -154,7 +164,7 @@ def _family_view(
         status=status,
         started_at=_start(trials, study),
         ended_at=_closed_at(study),
-        params=flattened(study.spec) | {"family": family},
+        params=flattened(_lasting(study.spec)) | {"family": family},
         tags={"kind": RunKind.FAMILY, "family": family, **carried.tags},
         **_figures(trials, dict(carried.metrics) | aggregates(trials), study),
     )

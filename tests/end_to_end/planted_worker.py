@@ -1,10 +1,13 @@
 """A pack that reports planted losses instead of training."""
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
+
+from ray import get_runtime_context
 
 from study.packs.training_thread import State
 from study.records import Phase, PlannedTrial
@@ -12,6 +15,9 @@ from tests.validation.planted import BASELINE, NOISY, SHIFTED, UNSTABLE, WIDER, 
 from trainers.reports import Report
 
 EVAL_EVERY = 4
+SECONDS = "TRIALWRIGHT_TEST_SECONDS"
+"""Variable that says how long a report takes; one of the last of the search takes ten times as long."""
+SLOW = "search/adamw/p003"
 SURFACES = {
     "adamw": at_home(BASELINE, "adamw"),
     "radamw": at_home(replace(WIDER, width=1.2 * WIDER.width), "radamw"),
@@ -30,10 +36,12 @@ class PlantedActor:
         """Begin; nothing is loaded."""
         self._instance = uuid4().hex
         self._reports: dict[str, list[Report]] = {}
+        self._keys: dict[str, str] = {}
 
-    def ping(self, lanes: int | None, matmul_mode: str) -> dict[str, str]:  # noqa: ARG002
+    def ping(self, *_: Any) -> dict[str, str]:
         """Always ready."""
-        return {"instance": self._instance, "state": State.READY.value, "failure": ""}
+        ready = {"instance": self._instance, "state": State.READY.value, "failure": ""}
+        return ready | {"node": "127.0.0.1", "node_id": get_runtime_context().get_node_id()}
 
     def seat(self, ticket: str, planned: Mapping[str, Any]) -> None:
         """Take up a trial."""
@@ -48,12 +56,14 @@ class PlantedActor:
             params=planned["params"],
             steps=planned["steps"],
         )
+        self._keys[ticket] = trial.key
         self._reports[ticket] = life(SURFACES, trial, eval_every=EVAL_EVERY)
         time.sleep(0.005)
 
     def next(self, ticket: str, num_sent: int) -> dict[str, Any]:
         """Report the next evaluation."""
         reports = self._reports[ticket]
+        time.sleep(float(os.environ.get(SECONDS, "0")) * (10 if self._keys[ticket] == SLOW else 1))
         fresh = reports[num_sent : num_sent + 1]
         return {
             "first_report": num_sent,

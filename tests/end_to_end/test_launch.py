@@ -171,7 +171,7 @@ def _kill_worker(place: Path, story: Story, started: Started) -> None:
 
     def lost() -> bool:
         with ledger_of(story.home) as ledger:
-            return any(event.kind == "worker_lost" for event in ledger.events(STUDY))
+            return any(event.kind == "attempt_failed" for event in ledger.events(STUDY))
 
     while not lost():
         wait_until(started.clients, started)
@@ -322,7 +322,7 @@ def test_stop_ends_a_running_study_from_another_process(disturbed):
 def test_a_killed_worker_is_replaced_and_its_trial_tried_again(disturbed):
     assert disturbed.ends["resumed"].code == 0, disturbed.ends["resumed"].err
     with ledger_of(disturbed.home) as opened:
-        (event, *_) = [event for event in opened.events(STUDY) if event.kind == "worker_lost"]
+        (event, *_) = [event for event in opened.events(STUDY) if event.kind == "attempt_failed"]
         record = opened.trial(STUDY, event.detail["trial"])
     assert re.search("died|is unavailable", event.detail["reason"])
     assert record.ending.outcome in {Outcome.FINISHED, Outcome.STOPPED, Outcome.DIVERGED}

@@ -1,11 +1,7 @@
 """A study in packs of several lanes: as alone, whatever dies on the way, on one node and on two."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +20,14 @@ from tests.end_to_end.command import (
     run,
     wait_until,
 )
+from tests.end_to_end.nodes import two_nodes
+from tests.study.object_store import object_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 SEARCH = STUDY_FILE[: STUDY_FILE.index("  sensitivity")]
 """Twelve trials with rungs."""
+STEADY_LR, LAST_RUNG = 100.0, 4
+"""Beyond, a rounding of 1e-7 (lanes group sums in other ways) grows to a tenth of a nat within eight steps."""
 PACKED = SEARCH + "resources: {lanes: 4, packs: 1}\n"
 
 
@@ -50,6 +50,9 @@ def found(ledger: Ledger) -> Mapping[str, Any]:
     """Outcomes, rungs and figures of a study that ended; its measurements, none of them twice."""
     assert ledger.study(STUDY).state is StudyState.FINISHED
     records = {record.planned.key: record.ending for record in ledger.trials(STUDY)}
+    steady = {
+        record.planned.key for record in ledger.trials(STUDY) if record.planned.params["lr"] < STEADY_LR
+    }
     measured = [(one.trial, one.step) for one in ledger.measurements(STUDY)]
     assert len(measured) == len(set(measured))
     return {
@@ -58,7 +61,7 @@ def found(ledger: Ledger) -> Mapping[str, Any]:
         "losses": {
             (one.trial, one.step): one.metrics["select_loss_nats"]
             for one in ledger.measurements(STUDY)
-            if "select_loss_nats" in one.metrics
+            if "select_loss_nats" in one.metrics and (one.trial in steady or one.step <= LAST_RUNG)
         },
     }
 
@@ -71,7 +74,7 @@ def assert_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
 
 def num_lost(home: Path) -> int:
     with ledger_of(home) as ledger:
-        return sum(event.kind == "worker_lost" for event in ledger.events(STUDY))
+        return sum(event.kind == "attempt_failed" for event in ledger.events(STUDY))
 
 
 def kill_until_noticed(home: Path, started: Started, living: Callable[[], list[psutil.Process]]) -> None:
@@ -105,64 +108,34 @@ def test_four_lanes_give_what_one_gives_though_a_client_and_the_pack_are_killed(
         assert max(record.attempts for record in ledger.trials(STUDY)) > 1
 
 
-NODES = """
-import sys, time
-from pathlib import Path
-from ray.cluster_utils import Cluster
-
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-second = cluster.add_node(num_cpus=1)
-cluster.wait_for_nodes()
-print(cluster.address, flush=True)
-sys.stdin.readline()
-cluster.remove_node(second)
-print("removed", flush=True)
-sys.stdin.readline()
-cluster.shutdown()
-"""
-
-
-@pytest.fixture
-def nodes() -> Iterator["subprocess.Popen[str]"]:
-    """Two nodes on this machine; a line on its input removes the second, another one ends both."""
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("RAY_")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", NODES],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-        env=environment | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"},
-    )
-    try:
-        yield process
-    finally:
-        children = psutil.Process(process.pid).children(recursive=True)
-        process.communicate("\n\n", timeout=60)
-        for child in children:
-            if child.is_running():
-                child.send_signal(signal.SIGKILL)
-
-
-def test_trials_of_a_lost_node_go_on_on_the_other(place, alone, nodes):
-    address = nodes.stdout.readline().strip()
+def test_trials_of_a_lost_node_go_on_on_the_other_from_their_checkpoints_in_a_store(place, alone, tmp_path):
     (place / "study.yaml").write_text(SEARCH + "resources: {lanes: 2}\n")
     home = place / "nodes"
-    started = Started(
-        place,
-        *("launch", "study.yaml", "--home", str(home), "--address", address),
-        RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
-    )
-    try:
-        wait_until(lambda: num_ended(home) >= 2, started)
-        nodes.stdin.write("\n")
-        nodes.stdin.flush()
-        assert nodes.stdout.readline().strip() == "removed"
-        ended = started.wait(240)
-    finally:
-        started.clean_up()
-    assert ended.code == 0, ended.err
+    with object_store(tmp_path) as store, two_nodes() as nodes:
+        started = Started(
+            place,
+            *("launch", "study.yaml", "--home", str(home), "--address", nodes.address),
+            RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",
+            TRIALWRIGHT_STORE=store.url,
+            **store.environment,
+        )
+        try:
+            wait_until(lambda: num_ended(home) >= 2 and store.objects("/state.json"), started)
+            nodes.remove_second()
+            ended = started.wait(240)
+        finally:
+            started.clean_up()
+        assert ended.code == 0, ended.err
+        assert store.objects("checkpoints") == {}  # none is needed any more
     with ledger_of(home) as ledger:
         assert_alike(found(ledger), alone)
         assert num_lost(home) >= 1
+        assert all(trial.pack is not None and trial.node for trial in ledger.trial_activity(STUDY))
+        told = [(event.kind, event.detail.get("pack")) for event in ledger.events(STUDY)]
+        assert {("pack_ready", 0), ("pack_ready", 1)} <= set(told)
+        assert sum(kind == "pack_lost" for kind, _ in told) == 1
+        (cluster,) = [event.detail["cluster"] for event in ledger.events(STUDY) if event.kind == "connected"]
+    assert not (home / "studies" / STUDY / "checkpoints").exists()
+    secret = store.environment["AWS_SECRET_ACCESS_KEY"].encode()
+    written = [*home.rglob("*"), *(Path("/tmp/ray") / cluster).rglob("*")]  # noqa: S108 (Ray's own place)
+    assert not [path for path in written if path.is_file() and secret in path.read_bytes()]

@@ -92,3 +92,23 @@ def test_a_pack_that_fits_nowhere_is_refused():
 
 def test_this_machine_has_processors():
     assert this_machine(count_gpus=False)["CPU"] >= 1
+
+
+def test_a_pack_lies_on_one_node():
+    nodes = [{"CPU": 3.0}, {"CPU": 3.0}, {"CPU": 1.0, "GPU": 4.0}]
+    assert fit_packs(Resources(cpus_per_pack=2, gpus_per_pack=0), *nodes).number == 2
+    assert (
+        fit_packs(Resources(), *nodes).number == 1
+    )  # where there are GPUs each pack has one, and a CPU of its node
+    with pytest.raises(SpecError, match=r"A pack needs 4 CPUs and 0 GPUs, but there are 3 and 4: lower"):
+        fit_packs(Resources(cpus_per_pack=4, gpus_per_pack=0), *nodes)
+
+
+def test_a_number_of_packs_may_wait_for_a_cluster_to_grow():
+    wishes = Resources(packs=4, gpus_per_pack=1)
+    packs = fit_packs(wishes, {"CPU": 2.0}, may_wait=True)
+    assert (packs.number, packs.asked, packs.gpus) == (1, 4, 1)
+    with pytest.raises(SpecError, match="lower"):
+        fit_packs(wishes, {"CPU": 2.0})
+    with pytest.raises(SpecError, match=r"or write resources\.packs as a number to have the cluster grow"):
+        fit_packs(Resources(gpus_per_pack=1), {"CPU": 2.0}, may_wait=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces.errors import LedgerError
+from search_spaces.errors import LedgerError, RetryableError
 from study.coordinator import MAX_ATTEMPTS, Coordinator, NoTrial
 from study.halving import rung_steps
 from study.ledger import Ledger
@@ -214,11 +214,31 @@ def test_interruptions_do_not_count_as_lost_workers(ledger):
 def test_a_failure_of_the_trial_itself_is_not_tried_again(ledger):
     coordinator = Coordinator(SPEC, ledger)
     trial = coordinator.next_trial()
-    coordinator.lose(trial.key, "ValueError: no such thing", retry=False)
+    coordinator.place(trial.key, pack=1, node="10.0.0.2")
+    coordinator.lose(trial.key, "ValueError: no such thing", retry=False, log="line\nValueError")
     ending = ledger.trial(SPEC.name, trial.key).ending
     assert (ending.outcome, ending.reason) == (Outcome.INFRA_FAILED, "ValueError: no such thing")
-    (event,) = [event for event in ledger.events(SPEC.name) if event.kind == "worker_lost"]
-    assert event.detail == {"trial": trial.key, "reason": "ValueError: no such thing", "attempt": 1}
+    (event,) = [event for event in ledger.events(SPEC.name) if event.kind == "attempt_failed"]
+    assert event.detail == {
+        "trial": trial.key,
+        "reason": "ValueError: no such thing",
+        "attempt": 1,
+        "log": "line\nValueError",
+    }
+    (placed,) = [one for one in ledger.trial_activity(SPEC.name) if one.pack is not None]
+    assert (placed.record.planned.key, placed.pack, placed.node) == (trial.key, 1, "10.0.0.2")
+
+
+def test_a_store_that_is_away_loses_no_trial(ledger):
+    coordinator = Coordinator(SPEC, ledger)
+    for _ in range(MAX_ATTEMPTS - 1):
+        trial = coordinator.next_trial()
+        coordinator.lose(trial.key, "StoreAwayError: away", retry=True, is_shared=True)
+    assert coordinator.next_trial() == trial
+    with pytest.raises(RetryableError, match=r"StoreAwayError: away \(trial 'search/.*', 3 attempts\)"):
+        coordinator.lose(trial.key, "StoreAwayError: away.", retry=True, is_shared=True)
+    assert ledger.trial(SPEC.name, trial.key).ending is None
+    assert Coordinator(SPEC, ledger).next_trial() == trial
 
 
 def test_a_trial_that_is_stopped_while_it_waits_for_a_new_worker_is_not_started_again(urls):

@@ -14,7 +14,16 @@ from search_spaces.errors import LedgerError, RetryableError
 from study.coordinator import Coordinator, NoTrial
 from study.ledger import Ledger
 from study.packs.desk import Place
-from study.scheduling import HOST_FAILURES, Alarm, ReportDesk, TrialSource, failure_in_a_line
+from study.scheduling import (
+    HOST_FAILURES,
+    LOG_COLUMNS,
+    LOG_LINES,
+    Alarm,
+    ReportDesk,
+    TrialSource,
+    failure_in_a_line,
+    last_lines,
+)
 from tests.study.simulation import new_study, study_spec
 from trainers.reports import Report
 
@@ -43,8 +52,12 @@ class Scripted:
         self._note("receive", key, first, [report.step for report in reports])
         return True
 
-    def lose(self, key: str, reason: str, *, retry: bool) -> None:
-        self._note("lose", key, reason, retry)
+    def lose(self, key: str, reason: str, *, retry: bool, log: str = "", is_shared: bool = False) -> None:
+        self._note("lose", key, reason, retry, log, is_shared)
+
+    @property
+    def num_waiting(self) -> int:
+        return 0
 
     def _note(self, *call: Any) -> None:
         self.calls.append(call)
@@ -59,16 +72,23 @@ class OpenDesk:
         self.lanes = lanes
         self.num_seated = 0
         self.released: list[tuple[str, str]] = []
+        self.waiting: list[int | None] = []
 
     @property
     def has_room(self) -> bool:
         return self.lanes > 0
 
-    def look(self) -> None:
-        pass
+    @property
+    def num_lanes(self) -> int:
+        return self.lanes
+
+    def look(self, num_waiting: int | None = None) -> None:
+        self.waiting.append(num_waiting)
 
     def place(self, key: str) -> Place | None:
-        return Place(pack="pack-0", ticket=f"for {key}") if self.lanes > self.num_seated else None
+        if self.lanes <= self.num_seated:
+            return None
+        return Place(pack="pack-0", ticket=f"for {key}", number=4, node="10.0.0.7")
 
     def release(self, ticket: str, failure: str = "") -> None:
         self.released.append((ticket, failure))
@@ -100,6 +120,10 @@ def message(step: int) -> dict[str, Any]:
         (ray.exceptions.WorkerCrashedError(), True),
         ("ray::PackClient.train()\n  ...\nsearch_spaces.errors.RetryableError: the hub is away", True),
         ("ray::PackClient.train()\n  ...\nOSError: [Errno 28] No space left on device", True),
+        (
+            "ray::PackClient.train()\n  ...\nstudy.packs.failures.LaneFailedError: trainers.places.StoreAwayError: no",
+            True,
+        ),
         ("ray::PackClient.train()\n  ...\nstudy.packs.failures.PackFailedError: ValueError: no", True),
         (
             "ray::PackClient.train()\n  ...\nstudy.packs.failures.LaneFailedError: OSError: [Errno 28] full",
@@ -117,7 +141,9 @@ def test_only_lost_surroundings_are_tried_again(tmp_path, error, retry):
     coordinator = Scripted()
     desk = OpenDesk()
     ReportDesk(coordinator, Alarm(), desk).on_trial_error(None, ray_trial(str(file)))
-    ((name, key, _, tried_again),) = coordinator.calls
+    ((name, key, _, tried_again, log, is_shared),) = coordinator.calls
+    assert is_shared == ("StoreAway" in str(error))
+    assert log.splitlines()[-1] == str(error).rstrip().splitlines()[-1]
     assert desk.released == [("t0", file.read_text())]
     assert (name, key, tried_again) == ("lose", "search/sgd/p000", retry)
 
@@ -187,6 +213,8 @@ def test_a_trial_waits_for_a_place_and_is_asked_for_once(tmp_path):
         suggested = source.suggest("id")
     key = suggested["trial"]["key"]
     assert (suggested["pack"], suggested["ticket"]) == ("pack-0", f"for {key}")
+    assert desk.waiting == [0, 0, 16]  # no stage had begun; the trial that has no place yet waits, too
+    assert where_trials_are(tmp_path, spec.name) == {key: (4, "10.0.0.7")}
     assert ledger_attempts(tmp_path, spec.name) == {key: 1}
 
 
@@ -197,3 +225,31 @@ def test_a_run_that_is_over_gets_no_trial():
 def ledger_attempts(folder: Path, study: str) -> dict[str, int]:
     with Ledger.open(f"sqlite:///{folder / 'ledger.db'}") as ledger:
         return {record.planned.key: record.attempts for record in ledger.trials(study) if record.attempts}
+
+
+def where_trials_are(folder: Path, study: str) -> dict[str, tuple[int | None, str | None]]:
+    with Ledger.open(f"sqlite:///{folder / 'ledger.db'}") as ledger:
+        placed = [one for one in ledger.trial_activity(study) if one.pack is not None]
+        return {one.record.planned.key: (one.pack, one.node) for one in placed}
+
+
+def test_of_a_long_log_the_end_is_kept():
+    text = "\n".join([*(f"line {number}" for number in range(50)), "x" * 10_000, ""])
+    kept = last_lines(text).splitlines()
+    assert len(kept) == LOG_LINES
+    assert kept[0] == "line 31"
+    assert kept[-1] == "x" * LOG_COLUMNS
+
+
+def test_as_many_idle_clients_are_kept_as_there_are_lanes():
+    kept: list[int] = []
+    controller = SimpleNamespace(
+        _actor_cache=SimpleNamespace(increase_max=lambda _kind, by: kept.append(by)), get_trials=list
+    )
+    packs = OpenDesk(lanes=4)
+    desk = ReportDesk(Scripted(), Alarm(), packs)
+    desk.on_trial_add(controller, SimpleNamespace(placement_group_factory="a client"))
+    desk._keep_clients(controller)
+    packs.lanes = 1
+    desk._keep_clients(controller)
+    assert kept == [4, -3]

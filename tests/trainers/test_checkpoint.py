@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainers import checkpoint as module
+from trainers import places
 from trainers.checkpoint import Checkpoint, load_newest, save_checkpoint
 
 
@@ -151,7 +151,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_no_rubbish(tmp_path, monke
         path.write_bytes(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_write_durably", full)
+    monkeypatch.setattr(places, "_write_durably", full)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(tmp_path, made(2))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

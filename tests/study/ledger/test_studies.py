@@ -112,3 +112,30 @@ def test_a_study_that_no_longer_runs_has_no_running_trial(study: Ledger):
     study.set_study_state(STUDY, StudyState.INTERRUPTED)
     assert study.running_trials(STUDY) == []
     assert study.trial(STUDY, TRIAL) == replace(study.trial(STUDY, TRIAL), attempts=1, ending=None)
+
+
+def test_drivers_on_a_cluster_are_counted_by_their_newest_launch(ledger):
+    for name in ("one", "two", "three", "four"):
+        ledger.create_study(name, {}, "digest", {})
+        ledger.claim_study(name, f"driver of {name}")
+        ledger.set_study_state(name, StudyState.RUNNING)
+    for name, cluster in (
+        ("one", "old"),
+        ("one", "here"),
+        ("two", "here"),
+        ("two", "there"),
+        ("three", "here"),
+    ):
+        ledger.record_event(name, "connected", {"cluster": cluster})
+    assert [ledger.num_drivers_on(cluster) for cluster in ("here", "there", "old")] == [2, 1, 0]
+    ledger.set_study_state("one", StudyState.STOPPED)
+    assert ledger.num_drivers_on("here") == 1
+    ledger.release_study("three", "driver of three")
+    assert ledger.num_drivers_on("here") == 0
+
+
+def test_a_spec_may_be_written_otherwise(ledger):
+    ledger.create_study("one", {"resources": {"max_hours": 1}}, "digest", {})
+    ledger.save_spec("one", {"resources": {"max_hours": 2}})
+    assert ledger.study("one").spec == {"resources": {"max_hours": 2}}
+    assert ledger.study("one").spec_digest == "digest"

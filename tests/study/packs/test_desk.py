@@ -21,15 +21,17 @@ TWO = Packs(number=2, cpus=1, gpus=0)
 
 @pytest.fixture(scope="module", autouse=True)
 def embedded() -> Iterator[None]:
-    ray.init(
-        address="local",
-        num_cpus=3,
-        object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_AUTH_MODE", "disabled")  # else Ray leaves a token in the user's own folder
+        ray.init(
+            address="local",
+            num_cpus=3,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+        )
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,9 @@ def test_trials_go_to_the_pack_with_most_room(desk, places):
     assert sorted(place.pack for place in places) == sorted([places[0].pack, places[1].pack] * 2)
     assert places[0].pack != places[1].pack
     assert len({place.ticket for place in places}) == 4
+    assert {(place.number, place.node) for place in places} == {
+        (pack.number, ray.util.get_node_ip_address()) for pack in desk._packs
+    }
     assert not desk.has_room
     assert desk.place("t4") is None
     desk.release(places[1].ticket)
@@ -149,11 +154,16 @@ def test_a_killed_pack_fails_its_clients_and_comes_back(desk, places):
 def test_a_base_that_no_pack_can_load_ends_the_launch(study, tmp_path):
     missing = study["workload"]["base"] | {"model": f"path:{tmp_path / 'gone'}"}
     told = study | {"workload": study["workload"] | {"base": missing}}
-    lost: list[Mapping[str, Any]] = []
+    events: list[tuple[str, Mapping[str, Any]]] = []
     with (
-        PackDesk(Packs(number=1, cpus=1, gpus=0), told, most_lanes=1, on_lost=lost.append) as desk,
+        PackDesk(
+            Packs(number=1, cpus=1, gpus=0),
+            told,
+            most_lanes=1,
+            on_event=lambda kind, detail: events.append((kind, detail)),
+        ) as desk,
         pytest.raises(RetryableError, match=r"No worker could get ready to train \(.*there is no folder"),
     ):
         wait_for(desk, lambda: False)
-    assert [detail["pack"] for detail in lost] == [0]
-    assert "SpecError" in lost[0]["reason"]
+    assert [(kind, detail["pack"]) for kind, detail in events] == [("pack_lost", 0)]
+    assert "SpecError" in events[0][1]["reason"]
