@@ -18,6 +18,7 @@ from study.jobs.dashboard import TIMEOUT_S, NoAnswerError, ask, exchange, token
 Kind = Literal["gcs", "jobs", "service"]
 CLIENT_TIMEOUT_S = 60.0
 """Longest wait for Ray Client to say where the dashboard is; a first client starts a process on the head."""
+CLIENT_ATTEMPTS = 2
 CLIENT_PORT = 10001
 """Where Ray Client listens if nothing else is said."""
 _ASK_CLIENT = (
@@ -115,7 +116,22 @@ def _has_key(url: str, key: str) -> bool:
 
 
 def _told_by_client(address: str, parsed: SplitResult) -> str:
-    """Ask the Ray Client server where the dashboard is, in a process whose time is limited."""
+    """Ask the Ray Client server where the dashboard is, again where its process for us failed at once."""
+    for _ in range(CLIENT_ATTEMPTS):
+        told, cause = _asked_of_client(address, parsed)
+        if told:
+            host, _, port = told.rpartition(":")
+            return f"http://{parsed.hostname if _is_its_own(host) else host}:{port}"
+        if "timeout" in cause:
+            break
+    raise SpecError(
+        f"Ray Client could not be asked at {address!r} where the dashboard is ({cause.rstrip('.')}): correct the "
+        "address or the token (RAY_AUTH_TOKEN_PATH), or give the dashboard's URL, such as http://head:8265."
+    )
+
+
+def _asked_of_client(address: str, parsed: SplitResult) -> tuple[str, str]:
+    """The dashboard's host and port, or why they were not told; in a process whose time is limited."""
     try:
         socket.create_connection((str(parsed.hostname), parsed.port or CLIENT_PORT), TIMEOUT_S).close()
         asked = subprocess.run(  # noqa: S603 -- our own program
@@ -127,15 +143,12 @@ def _told_by_client(address: str, parsed: SplitResult) -> str:
             check=False,
         )
     except (TimeoutError, subprocess.TimeoutExpired):
-        raise _no_client(address, "no answer in time") from None
+        return "", "timeout"
     except OSError as error:
-        raise _no_client(address, error.strerror or str(error)) from None
+        return "", error.strerror or str(error)
     told = [line.removeprefix("at ") for line in asked.stdout.splitlines() if line.startswith("at ")]
-    if not told:
-        said = asked.stderr.strip().splitlines() or ["it said nothing"]
-        raise _no_client(address, said[-1][:300])
-    host, _, port = told[-1].rpartition(":")
-    return f"http://{parsed.hostname if _is_its_own(host) else host}:{port}"
+    said = asked.stderr.strip().splitlines() or ["it said nothing"]
+    return (told[-1], "") if told else ("", said[-1][:300])
 
 
 def _is_its_own(host: str) -> bool:
@@ -145,10 +158,3 @@ def _is_its_own(host: str) -> bool:
     except ValueError:
         return host == "localhost"
     return told.is_loopback or told.is_unspecified
-
-
-def _no_client(address: str, cause: str) -> SpecError:
-    return SpecError(
-        f"Ray Client could not be asked at {address!r} where the dashboard is ({cause.rstrip('.')}): correct the "
-        "address or the token (RAY_AUTH_TOKEN_PATH), or give the dashboard's URL, such as http://head:8265."
-    )

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from search_spaces.errors import SpecError
-from study.jobs import dashboard, kind_of
+from study.jobs import address, dashboard, kind_of
 from study.jobs.address import dashboard_url
 from tests.study.servers import free_port
 
@@ -133,3 +133,42 @@ def test_another_release_of_ray_is_told(dashboard, theirs):
 def test_what_stands_in_rays_own_address_variable_is_not_asked(dashboard, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:9")
     assert dashboard_url(dashboard.url) == dashboard.url
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [("127.0.0.1", "http://127.0.0.1"), ("0.0.0.0", "http://127.0.0.1"), ("dashboard", "http://dashboard")],  # noqa: S104
+)
+def test_ray_client_tells_where_the_dashboard_is(dashboard, monkeypatch, told, expected):
+    port = dashboard.url.rpartition(":")[2]
+    monkeypatch.setattr(address, "_ASK_CLIENT", f"print('noise'); print('at {told}:{port}')")
+    monkeypatch.setattr(address, "ask", lambda url, *_: {"ray_version": "2.60.0", "url": url})
+    assert dashboard_url(f"ray://127.0.0.1:{port}") == f"{expected}:{port}"
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (
+            "raise SystemExit('ConnectionError: its process is a zombie')",
+            "ConnectionError: its process is a zombie",
+        ),
+        ("import time; time.sleep(60)", "timeout"),
+        ("", "it said nothing"),
+    ],
+)
+def test_a_ray_client_that_fails_is_told(dashboard, monkeypatch, program, expected):
+    monkeypatch.setattr(address, "_ASK_CLIENT", program)
+    monkeypatch.setattr(address, "CLIENT_TIMEOUT_S", 1.0)
+    with pytest.raises(
+        SpecError, match=rf"where the dashboard is \({expected}\): correct the address or the token"
+    ):
+        dashboard_url(dashboard.url.replace("http", "ray"))
+
+
+def test_ray_client_is_asked_again_where_its_first_process_failed(dashboard, monkeypatch, tmp_path):
+    port = dashboard.url.rpartition(":")[2]
+    program = f"import pathlib\nmark = pathlib.Path({str(tmp_path / 'mark')!r})\n"
+    program += f"if mark.exists(): print('at 127.0.0.1:{port}')\nmark.touch()"
+    monkeypatch.setattr(address, "_ASK_CLIENT", program)
+    assert dashboard_url(f"ray://127.0.0.1:{port}") == dashboard.url
