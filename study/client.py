@@ -127,7 +127,7 @@ class Client:
         """A study's status, whenever it changes, until it no longer runs; looks for a service that went away.
 
         Raises:
-            SpecError: there is no such study, or its driver could not drive it; says why.
+            SpecError: there is no such study, or its driver failed; says how.
             RetryableError: the service stayed away.
         """
         latest: Document | None = None
@@ -139,7 +139,7 @@ class Client:
                     told = json.loads(event.data)
                     if event.event == "end":
                         if told["problem"]:
-                            raise SpecError(f"Study {name!r} could not be driven: {told['problem']}")
+                            raise SpecError(f"The driver of study {name!r} failed: {told['problem']}")
                         return
                     if told != latest:
                         latest = told

@@ -11,7 +11,7 @@ from study.plan import counted_plan
 from study.runner import request_stop
 from study.service.context import Context
 from study.service.intake import CLAIMS_NAME, Submission, claims_text
-from study.service.launcher import LAUNCH_FAILED, SUBMITTED
+from study.service.launcher import DRIVER_FAILED, SUBMITTED
 from study.service.problems import Problem
 from study.service.views import is_starting
 
@@ -127,7 +127,7 @@ def claims_of(record: StudyRecord) -> Mapping[str, Any] | None:
     kept = (record.manifest.get("claims") or {}).get("written")
     path = record.spec.get("claims")
     if kept is not None or not isinstance(path, str):
-        return kept  # type: ignore[no-any-return]
+        return kept
     try:
         return read_claims(path)
     except SpecError:
@@ -143,7 +143,8 @@ def _kept(record: StudyRecord) -> tuple[Mapping[str, Any], Mapping[str, Any] | N
 def _bundle(written: Mapping[str, Any], claims: Mapping[str, Any] | None) -> str:
     from study.bundle import pack_bundle
 
-    return pack_bundle(written, claims)
+    bundle: str = pack_bundle(written, claims)
+    return bundle
 
 
 def _start(context: Context, study: str, bundle: str, *, by: str, resume: bool) -> None:
@@ -151,7 +152,7 @@ def _start(context: Context, study: str, bundle: str, *, by: str, resume: bool) 
     try:
         job = launcher.start(study, bundle, resume=resume)
     except TrialwrightError as error:
-        context.ledger.record_event(study, LAUNCH_FAILED, {"job": None, "log": str(error)})
+        context.ledger.record_event(study, DRIVER_FAILED, {"job": None, "log": str(error)})
         raise
     detail = {"address": launcher.describe(), "job": job, "by": by}
     context.ledger.record_event(study, SUBMITTED, detail)

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from study.service.problems import MEDIA_TYPE
 
+PREFIX = "/api/v1"
+"""Where the API stands; each router has it whole, so that metrics name whole routes."""
 _WHEN = {
     400: "The Host header names another host.",
     401: "A token is needed, or the one that was sent does not hold.",

@@ -5,13 +5,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from study.service.api.documented import USUAL, Plan, errors
+from study.service.api.documented import PREFIX, USUAL, Plan, errors
 from study.service.auth import Reader
 from study.service.bodies import JSON_TYPES, YAML_TYPES, read_sent
 from study.service.context import context_of
 from study.service.intake import Submission, check_sent, plan_document
 
-router = APIRouter(tags=["planning"])
+router = APIRouter(prefix=PREFIX, tags=["planning"])
 _EXAMPLE_SPEC = {
     "name": "reviews",
     "seed": 20261122,

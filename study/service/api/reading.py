@@ -9,12 +9,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from study.service.api.asked import Cursor, Limit, Study, cursor_to, places_of
-from study.service.api.documented import USUAL, Claims, Page, Verdicts, errors
+from study.service.api.documented import PREFIX, USUAL, Claims, Page, Verdicts, errors
 from study.service.auth import Reader
 from study.service.context import context_of
 from study.service.driving import claims_of
 
-router = APIRouter(tags=["claims and verdicts"])
+router = APIRouter(prefix=PREFIX, tags=["claims and verdicts"])
 
 
 @router.get(

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from study.service.api.asked import Study
-from study.service.api.documented import USUAL, ReportFormats, errors
+from study.service.api.documented import PREFIX, USUAL, ReportFormats, errors
 from study.service.auth import Reader
 from study.service.context import context_of
 from study.service.reports import MEDIA_TYPES
 
-router = APIRouter(tags=["reports"])
+router = APIRouter(prefix=PREFIX, tags=["reports"])
 Format = StrEnum("Format", {name.upper(): name for name in MEDIA_TYPES})  # type: ignore[misc]
 _FILES = {
     "description": "The format's main file, or all of its files in an archive.",

@@ -10,14 +10,14 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from study.service import driving
 from study.service.api.asked import Study
-from study.service.api.documented import USUAL, Status, Studies, errors
+from study.service.api.documented import PREFIX, USUAL, Status, Studies, errors
 from study.service.api.planning import BODY, submitted
 from study.service.auth import Reader, Runner
 from study.service.context import context_of
 from study.service.views import status_document, studies_list
 from study.service.watching import Watches
 
-router = APIRouter(tags=["studies"])
+router = APIRouter(prefix=PREFIX, tags=["studies"])
 Key = Annotated[
     str | None,
     Header(
@@ -34,7 +34,7 @@ _THERE = {"description": "This very study is there already; nothing was started.
 _EVENTS = {
     "description": (
         "A stream of events. Each without a name holds the status document, when it changes; the last one is called "
-        "`end` and holds `state` and `problem`, why no driver could be started. Comments keep the stream alive."
+        "`end` and holds `state` and `problem`, how the driver failed if it did. Comments keep the stream alive."
     ),
     "content": {
         "text/event-stream": {
@@ -75,7 +75,7 @@ async def create(request: Request, who: Runner, key: Key = None) -> Response:
     context = context_of(request)
     submission = await submitted(request, to_run=True)
     name = submission.spec.name
-    is_new = await context.call(driving.create, context, submission, by=who.name, key=key)
+    is_new = await context.change(driving.create, context, submission, by=who.name, key=key)
     document = await context.call(status_document, context.ledger, name)
     return JSONResponse(
         document, status_code=201 if is_new else 200, headers={"Location": f"/api/v1/studies/{name}"}
@@ -123,7 +123,7 @@ async def watch(
 async def stop(request: Request, who: Runner, record: Study) -> Response:
     """Ask the driver of a study to stop at its workers' next reports; `resume` goes on with it."""
     context = context_of(request)
-    told = await context.call(driving.stop, context, record.name, by=who.name)
+    told = await context.change(driving.stop, context, record.name, by=who.name)
     return JSONResponse({"study": record.name, "told": told}, status_code=202)
 
 
@@ -137,7 +137,7 @@ async def stop(request: Request, who: Runner, record: Study) -> Response:
 async def resume(request: Request, who: Runner, record: Study) -> Response:
     """Start a driver for a study that was stopped, interrupted or never started; lost trials run again."""
     context = context_of(request)
-    await context.call(driving.resume, context, record.name, by=who.name)
+    await context.change(driving.resume, context, record.name, by=who.name)
     told = f"A driver of study {record.name} is being started on {context.launcher.describe()}."
     return JSONResponse({"study": record.name, "told": told}, status_code=202)
 
@@ -152,5 +152,5 @@ async def resume(request: Request, who: Runner, record: Study) -> Response:
 async def delete(request: Request, who: Runner, record: Study) -> Response:
     """Forget a study that does not run, with its trials, checkpoints, adapters and reports."""
     context = context_of(request)
-    await context.call(driving.delete, context, record.name, by=who.name)
+    await context.change(driving.delete, context, record.name, by=who.name)
     return Response(status_code=204)

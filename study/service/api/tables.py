@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from study.ledger import TrialActivity
 from study.service.api.asked import Form, Paged, Study, TrialKey, Wanted, cursor_to, places_of
-from study.service.api.documented import USUAL, Page, errors
+from study.service.api.documented import PREFIX, USUAL, Page, errors
 from study.service.auth import Reader
 from study.service.context import context_of
 from study.service.problems import Problem
@@ -29,7 +29,7 @@ from study.trial_table import rung_table
 if TYPE_CHECKING:
     import pandas as pd
 
-router = APIRouter(tags=["trials"])
+router = APIRouter(prefix=PREFIX, tags=["trials"])
 _TABLES: dict[str, Any] = {
     "description": "A page as JSON, or the whole table.",
     "content": {

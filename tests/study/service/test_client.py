@@ -63,7 +63,9 @@ class TestAWholeStudy:
     def test_whose_driver_fails_says_why(self, client: Client, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("PLANTED_FAILS", "1")
         client.create(spec())
-        with pytest.raises(SpecError, match="could not be driven: The part is not there: fetch it"):
+        with pytest.raises(
+            SpecError, match="driver of study 'reviews' failed: The part is not there: fetch it"
+        ):
             list(client.watch("reviews"))
         monkeypatch.delenv("PLANTED_FAILS")
         client.resume("reviews")

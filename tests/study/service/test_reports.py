@@ -9,6 +9,7 @@ import pytest
 
 from search_spaces.errors import RetryableError, SpecError
 from study.client import Client
+from study.home import home_at
 from study.ledger import Ledger
 from study.report import FORMATS
 from study.service.meters import Meters
@@ -46,7 +47,7 @@ def ledger(home: Path) -> Any:
 def reports(ledger: Ledger, settings: ServiceSettings) -> Reports:
     """Reports whose writer writes a word and counts its calls."""
     program = (sys.executable, "-c", WRITER)
-    return Reports(settings.place, ledger, Meters(ledger), timeout_s=20, program=program)
+    return Reports(home_at(settings.home), ledger, Meters(ledger), timeout_s=20, program=program)
 
 
 def calls(home: Path) -> list[str]:
@@ -98,7 +99,7 @@ def test_what_cannot_be_written_is_told(reports: Reports):
 
 def test_a_writer_that_hangs_is_ended(ledger: Ledger, settings: ServiceSettings):
     program = (sys.executable, "-c", "import time; time.sleep(60)")
-    reports = Reports(settings.place, ledger, Meters(ledger), timeout_s=0.5, program=program)
+    reports = Reports(home_at(settings.home), ledger, Meters(ledger), timeout_s=0.5, program=program)
     with pytest.raises(RetryableError, match="too long"):
         reports.path(STUDY, "html")
 

@@ -11,7 +11,7 @@ import pytest
 
 from study.ledger import Ledger, StudyState
 from study.service import views
-from study.service.launcher import LAUNCH_FAILED, SUBMITTED
+from study.service.launcher import DRIVER_FAILED, SUBMITTED
 from study.service.settings import ServiceSettings
 from study.service.views import watched
 from tests.study.samples import STUDY, begin, finished, plan, run_trial
@@ -174,7 +174,7 @@ class TestWhenItIsOver:
         assert watched(ledger, STUDY, now=late).is_over
 
     def test_a_driver_that_failed_is_told(self, ledger: Ledger):
-        ledger.record_event(STUDY, LAUNCH_FAILED, {"job": "2", "log": "Ready.\ntrialwright: No such part.\n"})
+        ledger.record_event(STUDY, DRIVER_FAILED, {"job": "2", "log": "Ready.\ntrialwright: No such part.\n"})
         ledger.record_event(STUDY, SUBMITTED, {"address": "x", "job": "1", "by": "ann"})
         assert not watched(ledger, STUDY).is_over  # that was another job
         ledger.record_event(STUDY, SUBMITTED, {"address": "x", "job": "2", "by": "ann"})
