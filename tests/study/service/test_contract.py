@@ -35,7 +35,9 @@ NUM_EXAMPLES = 12
 def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An app over a ledger with a study, whose reports are there and whose rate is not limited."""
     home = tmp_path_factory.mktemp("home")
-    shared = make_context(ServiceSettings(home=home, burst=10**9, poll_s=0.02, allow_hosts=("*",)), NoDrivers())
+    shared = make_context(
+        ServiceSettings(home=home, burst=10**9, poll_s=0.02, allow_hosts=("*",)), NoDrivers()
+    )
     fill(shared.ledger)
     return make_app(shared.settings, context=shared)
 
