@@ -17,6 +17,8 @@ from study.remote.telling import DONE, INTERRUPTED, how_to_go_on, left_running, 
 
 NO_SUCH_COMMAND = 127
 """Exit code of a shell that does not find a program."""
+_EXPECTED = frozenset({DONE, 2, 3, INTERRUPTED})
+"""Exit codes of a driver that came to its end: done, a mistake, trials lost, interrupted."""
 DIGEST = "trialwright_bundle"
 """Key of a job's metadata with the digest of the study that it was submitted with."""
 
@@ -114,10 +116,10 @@ class ClusterRemote:
         return self._follow(study, job_id, as_json=as_json)
 
     def _follow(self, study: str, job_id: str, *, as_json: bool) -> int:
-        last = ""
+        last, told = "", False
         try:
             for line in _said(jobs.follow(self.address, job_id)):
-                last = line
+                last, told = line, told or line.startswith("trialwright: ")
                 if not as_json:
                     click.echo(line, err=line.startswith("trialwright: "))
             ended = jobs.state(self.address, job_id)
@@ -128,9 +130,13 @@ class ClusterRemote:
                 f"{str(error).rstrip('.')}; study {study} may still run. {how_to_go_on(study, self.address)}"
             ) from None
         code = _exit_code(ended)
-        if as_json:
-            is_document = last.startswith("{")
-            click.echo(last, err=not is_document)
+        if as_json and last:
+            click.echo(last, err=not last.startswith("{"))
+        if code not in _EXPECTED and not told:
+            say(
+                f"The driver of study {study} ended without a word (exit code {code}). What it did is kept; go on: "
+                f"trialwright resume {study} --address {self.address}"
+            )
         return code
 
     def _watch(self, study: str | None) -> int:

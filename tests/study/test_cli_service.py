@@ -17,7 +17,6 @@ def run(home, *arguments: str):
 
 
 def test_tokens_are_made_listed_and_revoked(tmp_path):
-    pytest.importorskip("study.service.tokens")
     made = run(tmp_path, "token", "create", "laptop", "--scope", "run", "--days", "30")
     assert made.stdout.startswith("twr_")
     assert made.stdout.count("\n") == 1
@@ -49,6 +48,5 @@ def test_a_missing_extra_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     for name in [name for name in sys.modules if name.startswith("study.service")]:
         monkeypatch.delitem(sys.modules, name)
-    pytest.importorskip("study.service")
     with pytest.raises(SpecError, match=r"not installed: pip install 'trialwright\[service\]'\."):
         run(tmp_path, "serve")
