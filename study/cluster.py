@@ -1,5 +1,6 @@
 """The door to Ray: an embedded one on this machine, or a cluster that runs already."""
 
+import gc
 import os
 import secrets
 import socket
@@ -131,7 +132,23 @@ def connected(address: str | None, home: Home, resources: Resources) -> Iterator
     try:
         yield fit_packs(resources, *living_nodes().values(), may_wait=address is not None)
     finally:
+        _disconnect()
+
+
+def _disconnect() -> None:
+    """Leave Ray while no other thread frees what is Ray's, for Ray then ends the process without a word (exit code 1).
+
+    Cycles with references to objects and actors are collected by whichever thread comes to it. So they are collected
+    before, and none are while Ray goes.
+    """
+    import ray
+
+    gc.collect()
+    gc.disable()
+    try:
         ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def _not_usable(address: str | None, error: Exception) -> TrialwrightError:
