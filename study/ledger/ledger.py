@@ -17,6 +17,7 @@ from search_spaces.errors import SpecError
 from study.ledger import access, activity, claims, measurements, studies, tracked, trials
 from study.ledger.engine import open_engine, shown, transaction
 from study.ledger.rows import (
+    Attempt,
     Claim,
     Event,
     RunKind,
@@ -181,6 +182,11 @@ class Ledger:
         """Every trial in planned order, with what a view of it must know."""
         with self._reading() as connection:
             return activity.listed(connection, studies.find(connection, study))
+
+    def attempts(self, study: str, key: str) -> list[Attempt]:
+        """Every start of one trial, the first one first."""
+        with self._reading() as connection:
+            return trials.attempts(connection, studies.find(connection, study), key)
 
     def start_attempt(self, study: str, key: str) -> int:
         """Note that a trial starts; the number of the attempt, 1 for the first.
