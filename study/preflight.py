@@ -72,7 +72,7 @@ def preflight(
     else:
         fit_packs(spec.resources, this_machine(count_gpus=spec.resources.gpus_per_pack not in {0, "auto"}))
     check_tracking(tracking_uri)
-    _check_rungs(spec)
+    check_rungs(spec)
     try:
         splits = _fetched(spec, home, say)
     except RetryableError as error:  # nothing has begun, so trying again is the user's to decide
@@ -123,8 +123,12 @@ def _check_lanes(spec: StudySpec, folder: Path) -> None:
         )
 
 
-def _check_rungs(spec: StudySpec) -> None:
-    """A rung needs an evaluation to decide on."""
+def check_rungs(spec: StudySpec) -> None:
+    """Refuse a rung at which no evaluation stands to decide on.
+
+    Raises:
+        SpecError: naming the first one.
+    """
     search = spec.phases.search
     if search is None:
         return

@@ -110,6 +110,9 @@ def launch(
         if facts is None:
             return drive.repeat_result()
         record = ledger.create_study(spec.name, spec.canonical(), spec.digest, facts)
+        if not record.manifest:  # the service planned it, which does not know what it will run on
+            ledger.save_manifest(spec.name, facts)
+            record = ledger.study(spec.name)
         _check_same_inputs(record.manifest, facts, spec.name)
         owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         ledger.claim_study(spec.name, owner)

@@ -70,18 +70,28 @@ def read_mapping(
     Raises:
         SpecError: the file is missing, unreadable, no YAML, or no mapping.
     """
-    text = _read_text(path, kind, template)
+    return parse_mapping(_read_text(path, kind, template), str(path), kind=kind, template=template)
+
+
+def parse_mapping(
+    text: str, source: str, *, kind: str = "study file", template: str = "trialwright init"
+) -> dict[str, Any]:
+    """The mapping that YAML text holds; `source` names it in messages, the rest is as for `read_mapping`.
+
+    Raises:
+        SpecError: the text is no YAML, or no mapping.
+    """
     try:
         data = yaml.load(text, Loader=_CoreLoader)  # noqa: S506 -- _CoreLoader is a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise SpecError(f"{path} is no valid YAML{where}: {error.problem}; correct it there.") from None
+        raise SpecError(f"{source} is no valid YAML{where}: {error.problem}; correct it there.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(f"{path} is no valid YAML: {_one_line(error)}; correct it.") from None
+        raise SpecError(f"{source} is no valid YAML: {_one_line(error)}; correct it.") from None
     if not isinstance(data, dict):
         mistake = "is empty" if data is None else "is no mapping of keys to values"
-        raise SpecError(f"{path} {mistake}: `{template} FILE` writes a {kind} to begin with.")
+        raise SpecError(f"{source} {mistake}: `{template} FILE` writes a {kind} to begin with.")
     return data
 
 

@@ -188,6 +188,11 @@ class Ledger:
         with self._reading() as connection:
             return trials.attempts(connection, studies.find(connection, study), key)
 
+    def trial_counts(self) -> dict[str, dict[str | None, int]]:
+        """How many trials of each study ended in which way; those that have not ended under None."""
+        with self._reading() as connection:
+            return trials.counts(connection)
+
     def start_attempt(self, study: str, key: str) -> int:
         """Note that a trial starts; the number of the attempt, 1 for the first.
 

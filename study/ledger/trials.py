@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from search_spaces.errors import LedgerError, TrialFailedError
 from study.ledger import schema
@@ -57,6 +57,19 @@ def listed(
     if family is not None:
         query = query.where(_T.family == family)
     return [as_record(row) for row in connection.execute(query)]
+
+
+def counts(connection: Connection) -> dict[str, dict[str | None, int]]:
+    """Study and outcome to the number of its trials."""
+    query = (
+        select(schema.study.c.name, _T.outcome, func.count())
+        .join(schema.trial, _T.study_id == schema.study.c.id)
+        .group_by(schema.study.c.name, _T.outcome)
+    )
+    found: dict[str, dict[str | None, int]] = {}
+    for name, outcome, number in connection.execute(query):
+        found.setdefault(name, {})[outcome] = number
+    return found
 
 
 def get(connection: Connection, study_id: int, key: str) -> TrialRecord:

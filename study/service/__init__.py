@@ -1,0 +1,1 @@
+"""The service: an HTTP API and pages over a ledger, to plan, start, watch and read studies."""

@@ -1,0 +1,101 @@
+"""What the OpenAPI document promises, held against the app by requests that schemathesis makes up."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from study.service.app import make_app
+from study.service.context import make_context
+from study.service.settings import ServiceSettings
+from tests.study.samples import STUDY
+from tests.study.service.support import NoDrivers
+from tests.study.service.test_tables import fill
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+NUM_EXAMPLES = 12
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """An app over a ledger with a study, whose reports are there and whose rate is not limited."""
+    home = tmp_path_factory.mktemp("home")
+    shared = make_context(ServiceSettings(home=home, burst=10**9, poll_s=0.02), NoDrivers())
+    fill(shared.ledger)
+    return make_app(shared.settings, context=shared)
+
+
+@pytest.fixture(scope="module")
+def api(app: Any) -> Any:
+    loaded = schemathesis.openapi.from_asgi("/api/v1/openapi.json", app)
+    loaded.config.update(base_url="http://127.0.0.1")
+    return loaded
+
+
+schema = schemathesis.pytest.from_fixture("api")
+
+
+@pytest.fixture(autouse=True)
+def no_real_reports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Reports take seconds each; what is served of them is shown elsewhere."""
+
+    def path(_self: object, _study: str, name: str) -> Path:
+        file = tmp_path / f"report.{name}"
+        file.write_text('{"state": "running", "claims": [], "stability": []}')
+        return file
+
+    monkeypatch.setattr("study.service.reports.Reports.path", path)
+    monkeypatch.setattr("study.service.reports.Reports.archive", path)
+
+
+@schema.exclude(path_regex="watch$").parametrize()
+@settings(
+    max_examples=NUM_EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+def test_no_request_breaks_what_is_promised(case: Any):
+    if "name" in (case.path_parameters or {}) and case.method == "GET":
+        case.path_parameters["name"] = STUDY
+    response = case.call(headers={"Host": "127.0.0.1"})
+    case.validate_response(response, checks=CHECKS)
+
+
+def test_the_document_says_what_it_must(app: Any):
+    with TestClient(app, base_url="http://127.0.0.1") as http:
+        document = http.get("/api/v1/openapi.json").json()
+    operations = [
+        (path, method, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    assert len(operations) >= 19
+    for path, method, operation in operations:
+        assert operation["summary"], path
+        assert operation["description"], path
+        errors = {status for status in operation["responses"] if status >= "400"}
+        for status in errors:
+            assert "application/problem+json" in operation["responses"][status]["content"]
+        if path.startswith("/api/"):
+            assert {"401", "429", "503"} <= errors
+            assert operation["security"] == [{"token": []}]
+        if method in {"post", "delete"} and "plan" not in path:
+            assert "403" in errors
+    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    example = document["components"]["schemas"]["Status"]["example"]
+    assert example["state"] == "running"
