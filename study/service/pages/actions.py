@@ -181,9 +181,7 @@ async def _checked(context: Context, text: str, claims: str, *, to_run: bool) ->
 
 def _check(context: Context, text: str, claims: str, *, to_run: bool) -> Checked:
     try:
-        sent = Sent(
-            spec=read_yaml(text, STUDY), claims=read_yaml(claims, CLAIMS) if claims.strip() else None
-        )
+        sent = Sent(spec=read_yaml(text, STUDY), claims=read_yaml(claims, CLAIMS) if claims.strip() else None)
         submission = check_sent(sent, context.settings, to_run=to_run)
         return Checked(submission=submission, plan=plan_document(submission))
     except SpecError as error:

@@ -116,7 +116,10 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.globals |= {"asset": _asset, "phase_titles": PHASE_TITLES | {p.value: t for p, t in PHASE_TITLES.items()}}
+    environment.globals |= {
+        "asset": _asset,
+        "phase_titles": PHASE_TITLES | {p.value: t for p, t in PHASE_TITLES.items()},
+    }
     environment.filters |= {
         "ago": telling.ago,
         "clock": telling.clock,

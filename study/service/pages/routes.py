@@ -86,9 +86,7 @@ async def trials(
     """A study's trials."""
     context = context_of(request)
     chosen = {"phase": phase, "family": family, "kind": kind}
-    found = await _found(
-        context, find_trials, context.ledger, study, **chosen, page=number, now=time.time()
-    )
+    found = await _found(context, find_trials, context.ledger, study, **chosen, page=number, now=time.time())
     query = urlencode({name: value for name, value in chosen.items() if value})
     return page(
         request,
@@ -141,7 +139,9 @@ async def report_file(request: Request, study: str, name: str, _: Reader) -> Res
     """One format of the report."""
     context = context_of(request)
     if name not in FORMATS:
-        raise Problem(404, f"There is no report in the format {name[:40]!r}: choose one of {', '.join(FORMATS)}.")
+        raise Problem(
+            404, f"There is no report in the format {name[:40]!r}: choose one of {', '.join(FORMATS)}."
+        )
     path = await _found(context, context.reports.path, study, name)
     headers = {"Cache-Control": "no-store"}
     if name == "html":
@@ -203,5 +203,3 @@ def _stream(request: Request, render: Any, *names: str) -> Response:
     return StreamingResponse(
         feeds.watch("\n".join(names), render), media_type="text/event-stream", headers=STREAM_HEADERS
     )
-
-

@@ -32,6 +32,8 @@ class Found:
     num_pages: int
     families: tuple[str, ...]
     """Of the study."""
+    steps: int
+    """A trial's full budget."""
 
     @property
     def first(self) -> int:
@@ -86,4 +88,5 @@ def find_trials(
         page=page,
         num_pages=num_pages,
         families=reading.families,
+        steps=reading.steps,
     )

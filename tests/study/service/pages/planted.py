@@ -109,11 +109,20 @@ class PlantedDriver:
         name, counts = self.spec.name, counted_plan(self.spec)["trial_counts"]
         steps = self.spec.training.steps
         seconds = {
-            phase: {family: number * SECONDS_A_STEP * steps * (0.45 if phase == "search" else 1) for family, number in families.items()}
+            phase: {
+                family: number * SECONDS_A_STEP * steps * (0.45 if phase == "search" else 1)
+                for family, number in families.items()
+            }
             for phase, families in counts.items()
         }
         total_s = sum(sum(families.values()) for families in seconds.values())
-        prediction = {"packs": 2, "lanes": LANES, "device_seconds": seconds, "device_hours": total_s / 3600, "hours": total_s / 7200}
+        prediction = {
+            "packs": 2,
+            "lanes": LANES,
+            "device_seconds": seconds,
+            "device_hours": total_s / 3600,
+            "hours": total_s / 7200,
+        }
         detail = {"packs": 2, "cpus": 4, "gpus": 1, "lanes": LANES, "prediction": prediction}
         self.ledger.record_event(name, CALIBRATED, detail)
         for pack, node in enumerate(NODES):
@@ -152,7 +161,9 @@ class PlantedDriver:
         params: Mapping[str, Any] = {"lr": 0.1, "num_experts": 8, "rank": 8, **trial.params}
         final = loss(trial.family, dict(params), float(self.rng.normal(0, 0.009)))
         noise = [float(one) for one in self.rng.normal(0, 0.003, 12)]
-        return _Lane(trial=trial, pack=pack, final=final, diverges_at=20 * int(self.rng.integers(1, 7)), noise=noise)
+        return _Lane(
+            trial=trial, pack=pack, final=final, diverges_at=20 * int(self.rng.integers(1, 7)), noise=noise
+        )
 
     def _advance(self, lane: _Lane, halving: OrderedHalving | None) -> bool:
         """Twenty steps of one trial; whether it goes on."""
@@ -184,9 +195,14 @@ class PlantedDriver:
 
     def _measure(self, lane: _Lane, step: int) -> None:
         value = lane.loss_at(step)
-        metrics = {"select_loss_nats": value, "select_accuracy": 0.52 + 1.25 * (INIT - value), "train_loss_nats": value - 0.01}
+        metrics = {
+            "select_loss_nats": value,
+            "select_accuracy": 0.52 + 1.25 * (INIT - value),
+            "train_loss_nats": value - 0.01,
+        }
         self.ledger.record_measurement(
-            self.spec.name, Measurement(trial=lane.trial.key, step=step, metrics=metrics, recorded_at=self.clock())
+            self.spec.name,
+            Measurement(trial=lane.trial.key, step=step, metrics=metrics, recorded_at=self.clock()),
         )
 
     def _end(self, lane: _Lane, outcome: Outcome, reason: str) -> bool:
@@ -206,7 +222,14 @@ class PlantedDriver:
         return False
 
 
-def plant(url: str, *, for_s: float, tick_s: float = 42.0, until: float | None = None, study: StudySpec | None = None) -> StudySpec:
+def plant(
+    url: str,
+    *,
+    for_s: float,
+    tick_s: float = 42.0,
+    until: float | None = None,
+    study: StudySpec | None = None,
+) -> StudySpec:
     """Write a study that has been running for a while, and still is.
 
     Args:
@@ -262,5 +285,3 @@ class PlantedLauncher:
         with Ledger.open(self._url) as ledger:
             spec = parse_spec(ledger.study(study).spec, source=study)
             PlantedDriver(ledger, spec, tick=lambda: not self._over.wait(self._tick_s)).run()
-
-

@@ -34,7 +34,10 @@ def main(folder: Path = FOLDER) -> None:
                 shoot(browser, folder / f"first-{screen}.png", most_px=620)
         plant_all(url)
         launcher = PlantedLauncher(url, tick_s=1.0)
-        with chromium(Path(place) / "profile") as browser, served(home, launcher, ray="http://10.0.0.10:8265") as address:
+        with (
+            chromium(Path(place) / "profile") as browser,
+            served(home, launcher, ray="http://10.0.0.10:8265") as address,
+        ):
             for screen, settings in SCREENS.items():
                 for name, (path, most_px, prepare) in pages(screen).items():
                     look(browser, address + path, **settings)
@@ -50,9 +53,17 @@ def main(folder: Path = FOLDER) -> None:
 
 def plant_all(url: str) -> None:
     """One study that runs, and others in further states."""
-    small = {"phases": {"search": {"trials": 9, "reduction": 3, "grace_steps": 20}, "confirmation": {"seeds": 5, "looks": [5]}}}
+    small = {
+        "phases": {
+            "search": {"trials": 9, "reduction": 3, "grace_steps": 20},
+            "confirmation": {"seeds": 5, "looks": [5]},
+        }
+    }
     for number, (name, families, for_s) in enumerate(
-        [("lora-plus-check", ["adamw", "loraplus"], 90_000.0), ("reviews-pilot", ["sgd", "rsgd", "grsgd"], 40_000.0)]
+        [
+            ("lora-plus-check", ["adamw", "loraplus"], 90_000.0),
+            ("reviews-pilot", ["sgd", "rsgd", "grsgd"], 40_000.0),
+        ]
     ):
         until = None if number else -1
         study = spec(STUDY, **small, name=name, families=["adamw", "radamw"] if "plus" in name else families)
@@ -71,7 +82,7 @@ def pages(screen: str) -> dict[str, tuple[str, int, Callable[[Any], None]]]:
         "trials": (f"/studies/{NAME}/trials?family=grsgd&kind=stopped", 1000, lambda _: None),
         "new": ("/new", 1150, lambda _: None),
         "new-wrong": ("/new", 1150, mistyped),
-        "delete": (f"/studies/{NAME}/delete", 620, lambda _: None),
+        "delete": ("/studies/lora-plus-check/delete", 620, lambda _: None),
         "missing": ("/studies/reviews-smolm2", 620, lambda _: None),
     }
 
@@ -97,7 +108,9 @@ def shoot(browser: Any, path: Path, *, most_px: int) -> None:
     width = browser.execute_script("return document.documentElement.clientWidth")
     top = max(0, height - 2000) if not most_px else 0
     clip = {"x": 0, "y": top, "width": width, "height": min(height - top, most_px or 2000), "scale": 1}
-    shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "clip": clip, "captureBeyondViewport": True})
+    shot = browser.execute_cdp_cmd(
+        "Page.captureScreenshot", {"format": "png", "clip": clip, "captureBeyondViewport": True}
+    )
     path.write_bytes(base64.b64decode(shot["data"]))
 
 
