@@ -234,7 +234,7 @@ class Client:
             if source.response.is_error:
                 source.response.read()
                 _refuse(source.response)
-            yield from source
+            yield from (event for event in source if event.data)  # others only say when to come back
 
     def _pages(self, path: str, filters: Mapping[str, str]) -> Iterator[Document]:
         params = {"limit": "1000", **filters}

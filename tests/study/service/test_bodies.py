@@ -31,7 +31,7 @@ def sent(text: str) -> bytes:
         ("[" * 5000, "deep"),
         ("{a: " * 5000, "deep"),
         ("- " * 5000 + "x", "deep"),
-        ("a:\n" + "  - x\n" * (2 * MOST_NODES + 1), "values"),
+        ("a: [" + "1," * (2 * MOST_NODES + 1) + "1]", "values"),
         ("a: " + "x" * 200_001, "characters"),
         ("a: !!python/object/apply:os.system [ls]", "YAML"),
         ("a: !!binary x", "YAML"),

@@ -130,7 +130,7 @@ class TestTrials:
         assert answer.json()["value"].startswith("query.")
 
     def test_an_unknown_trial_is_not_found(self, filled: TestClient):
-        for path in ("trials/search/sgd/r00/p09", "trials/..", "measurements?trial=search/sgd"):
+        for path in ("trials/search/sgd/r00/p09", "trials/%2e%2e", "measurements?trial=search/sgd"):
             assert filled.get(f"{PLACE}/{path}").status_code in {404, 422}
         assert filled.get(f"{PLACE}/trials/a%00b").status_code == 422
 

@@ -31,7 +31,7 @@ def events(service: Running, **headers: str) -> Iterator[httpx2.ServerSentEvent]
         http.sse(f"/api/v1/studies/{STUDY}/watch", headers=headers) as source,
     ):
         assert source.response.headers["content-type"].startswith("text/event-stream")
-        yield from source
+        yield from (event for event in source if event.data)
 
 
 def finish(ledger: Ledger) -> None:
