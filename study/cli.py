@@ -1,27 +1,29 @@
 """The command `trialwright`. Every command imports what it needs when it runs, so that `--help` is quick."""
 
 import json
-import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from search_spaces.errors import SpecError, TrialwrightError
 from study.cli_analyze import FORMATS_HELP, analyze
 from study.cli_claims import claims
-
-if TYPE_CHECKING:
-    from study.home import Home
-    from study.ledger import Ledger
-    from study.runner import Launch
-
-DONE, USER_MISTAKE, TRIALS_LOST, INTERRUPTED = 0, 2, 3, 130
-PROBLEM = 1
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+from study.cli_launch import launch, resume
+from study.cli_options import (
+    DONE,
+    INTERRUPTED,
+    PROBLEM,
+    USER_MISTAKE,
+    address_option,
+    home_option,
+    json_option,
+    open_ledger,
+    remote,
+    study_name,
+    tracking_option,
+)
+from study.cli_service import serve, token
 
 
 def main() -> None:
@@ -52,32 +54,12 @@ def _fail(sentence: str, code: int) -> None:
     sys.exit(code)
 
 
-def _home(command: Command) -> Command:
-    return click.option(
-        "--home", metavar="DIR", envvar="TRIALWRIGHT_HOME", help="Where everything is kept. [./.trialwright]"
-    )(command)
-
-
-def _tracking(command: Command) -> Command:
-    return click.option(
-        "--tracking-uri",
-        metavar="URI",
-        envvar="MLFLOW_TRACKING_URI",
-        help="The MLflow server or store. [a SQLite store in the home]",
-    )(command)
-
-
-def _json(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")(
-        command
-    )
-
-
 _EPILOG = """\b
 Examples:
   trialwright init study.yaml          write a commented study file
   trialwright plan study.yaml          what it will cost, measured here
   trialwright launch study.yaml        run it, or go on with it
+  trialwright launch study.yaml --address http://head:8265    the same on a Ray cluster
   trialwright status --watch           how far it is
   trialwright report my-study          write its report
 """
@@ -116,8 +98,8 @@ def init(file: Path) -> None:
 @cli.command(epilog="\b\nExample:\n  trialwright plan study.yaml --json\n")
 @click.argument("study_file", metavar="STUDY.yaml", type=click.Path(path_type=Path))
 @click.option("--no-measure", is_flag=True, help="Count the trials only; time nothing.")
-@_home
-@_json
+@home_option
+@json_option
 def plan(study_file: Path, no_measure: bool, home: str | None, as_json: bool) -> None:
     """Count a study's trials and predict its cost from a few steps timed on this machine."""
     from study.home import open_home
@@ -132,118 +114,104 @@ def plan(study_file: Path, no_measure: bool, home: str | None, as_json: bool) ->
 
 
 @cli.command(
-    epilog="\b\nExamples:\n  trialwright launch study.yaml\n  trialwright launch study.yaml --phase search\n"
-    "  trialwright launch study.yaml --address 10.0.0.5:6379 --tracking-uri http://10.0.0.6:5000\n"
+    epilog="\b\nExamples:\n  trialwright status\n  trialwright status my-study --watch\n"
+    "  trialwright status my-study --address http://head:8265\n"
 )
-@click.argument("study_file", metavar="STUDY.yaml", type=click.Path(path_type=Path))
-@click.option("--address", metavar="A", help="The host:port of a Ray cluster's head. [this machine]")
-@click.option(
-    "--phase",
-    "last_phase",
-    type=click.Choice(["search", "sensitivity", "confirmation"]),
-    help="Pause after this phase; launch again to go on.",
-)
-@_home
-@_tracking
-@_json
-def launch(
-    study_file: Path,
-    *,
-    address: str | None,
-    last_phase: str | None,
-    home: str | None,
-    tracking_uri: str | None,
-    as_json: bool,
-) -> int:
-    """Run a study, or go on with it where it stands."""
-    from study.home import open_home
-    from study.spec import load_spec
-
-    spec = load_spec(study_file)
-    return _launch(spec, open_home(home), address, last_phase, tracking_uri, as_json=as_json)
-
-
-@cli.command(epilog="\b\nExample:\n  trialwright resume my-study\n")
 @click.argument("study", required=False)
-@click.option("--address", metavar="A", help="The host:port of a Ray cluster's head. [this machine]")
-@_home
-@_tracking
-@_json
-def resume(
-    study: str | None, *, address: str | None, home: str | None, tracking_uri: str | None, as_json: bool
-) -> int:
-    """Go on with a study that was stopped, and try its lost trials again."""
-    from study.home import home_at, open_home
-    from study.spec import parse_spec
-
-    with _ledger(home_at(home)) as ledger:
-        name = _study_name(ledger, study)
-        spec = parse_spec(ledger.study(name).spec, source=f"study {name}")
-    return _launch(spec, open_home(home), address, None, tracking_uri, as_json=as_json, retry_lost=True)
-
-
-@cli.command(epilog="\b\nExamples:\n  trialwright status\n  trialwright status my-study --watch\n")
-@click.argument("study", required=False)
+@address_option
 @click.option("--watch", is_flag=True, help="Keep showing it until it ends.")
-@_home
-@_json
-def status(study: str | None, watch: bool, home: str | None, as_json: bool) -> None:
+@click.option("--lines", is_flag=True, hidden=True, help="One JSON document a line whenever it changes.")
+@home_option
+@json_option
+def status(
+    study: str | None, *, address: str | None, watch: bool, lines: bool, home: str | None, as_json: bool
+) -> int:
     """Show how far a study is; without a name, the newest one."""
     from study.home import home_at
-    from study.status import study_status, watch_status
 
     if watch and as_json:
         raise SpecError("--watch and --json exclude each other: leave one out.")
-    with _ledger(home_at(home)) as ledger:
-        name = _study_name(ledger, study)
+    place = remote(address)
+    if place is not None:
+        return place.status(study, watch=watch, as_json=as_json)
+    from study.status import status_lines, study_status, watch_status
+
+    with open_ledger(home_at(home)) as ledger:
+        name = study_name(ledger, study)
         if watch:
             watch_status(ledger, name)
+        elif lines:
+            for line in status_lines(ledger, name):
+                click.echo(line)
         else:
             document, text = study_status(ledger, name)
             click.echo(json.dumps(document, indent=2) if as_json else text)
+    return DONE
 
 
-@cli.command(epilog="\b\nExample:\n  trialwright stop my-study\n")
+@cli.command(
+    epilog="\b\nExamples:\n  trialwright stop my-study\n"
+    "  trialwright stop my-study --address http://head:8265\n"
+)
 @click.argument("study", required=False)
-@_home
-def stop(study: str | None, home: str | None) -> None:
+@address_option
+@home_option
+def stop(study: str | None, *, address: str | None, home: str | None) -> int:
     """Ask a running study to stop in order; `resume` goes on with it."""
     from study.home import home_at
+
+    place = remote(address)
+    if place is not None:
+        return place.stop(study)
     from study.runner import request_stop
 
-    with _ledger(home_at(home)) as ledger:
-        click.echo(request_stop(ledger, _study_name(ledger, study)))
+    with open_ledger(home_at(home)) as ledger:
+        click.echo(request_stop(ledger, study_name(ledger, study)))
+    return DONE
 
 
 @cli.command(
     epilog="\b\nExamples:\n  trialwright report my-study\n"
     "  trialwright report my-study --format pdf,tex --out paper\n"
+    "  trialwright report my-study --address http://head:8265\n"
 )
 @click.argument("study", required=False)
+@address_option
 @click.option("--format", "formats", default="html,csv,json,md", show_default=True, help=FORMATS_HELP)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder. [in the home]")
-@_home
-def report(study: str | None, formats: str, out: Path | None, home: str | None) -> None:
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder. [in the home; with an --address that is elsewhere, ./<STUDY>-report]",
+)
+@home_option
+def report(
+    study: str | None, *, address: str | None, formats: str, out: Path | None, home: str | None
+) -> int:
     """Write the report of a study as it stands now."""
     from study.home import home_at
+
+    place = remote(address)
+    if place is not None:
+        return place.report(study, formats=formats, out=out)
     from study.report import write_report
     from study.snapshot import take_snapshot
 
-    place = home_at(home)
-    with _ledger(place) as ledger:
-        name = _study_name(ledger, study)
+    here = home_at(home)
+    with open_ledger(here) as ledger:
+        name = study_name(ledger, study)
         chosen = [one.strip() for one in formats.split(",") if one.strip()]
-        paths = write_report(take_snapshot(ledger, name), out or place.report_dir(name), formats=chosen)
+        paths = write_report(take_snapshot(ledger, name), out or here.report_dir(name), formats=chosen)
     for path in paths.values():
         click.echo(str(path))
+    return DONE
 
 
 @cli.command(epilog="\b\nExample:\n  trialwright compare my-study --no-open\n")
 @click.argument("study", required=False)
 @click.option("--ui-url", metavar="URL", help="Where MLflow's pages are served. [http://127.0.0.1:5000]")
 @click.option("--open/--no-open", "opens", default=True, help="Open it in a browser when there is one.")
-@_home
-@_tracking
+@home_option
+@tracking_option
 def compare(
     study: str | None, ui_url: str | None, opens: bool, home: str | None, tracking_uri: str | None
 ) -> None:
@@ -255,16 +223,16 @@ def compare(
 
     place = home_at(home)
     uri = tracking_uri or place.tracking_uri
-    with _ledger(place) as ledger:
+    with open_ledger(place) as ledger:
         local = None if uri.startswith("http") else "http://127.0.0.1:5000"
-        url = comparison_url(ledger, _study_name(ledger, study), uri, ui_url or local)
+        url = comparison_url(ledger, study_name(ledger, study), uri, ui_url or local)
     click.echo(url)
     if opens and sys.stdout.isatty():
         webbrowser.open(url)
 
 
 @cli.command()
-@_json
+@json_option
 def families(as_json: bool) -> None:
     """List the optimizer families, what each is and what it reduces to."""
     from study.listings import families_document, families_text
@@ -273,7 +241,7 @@ def families(as_json: bool) -> None:
 
 
 @cli.command()
-@_json
+@json_option
 def tasks(as_json: bool) -> None:
     """List the tasks that can be trained on."""
     from study.listings import tasks_text
@@ -284,8 +252,8 @@ def tasks(as_json: bool) -> None:
 
 
 @cli.command()
-@_home
-@_json
+@home_option
+@json_option
 def doctor(home: str | None, as_json: bool) -> int:
     """Check this machine: versions, accelerators, memory, disk, packaged parts."""
     from study.doctor import examination_text, examine
@@ -296,105 +264,20 @@ def doctor(home: str | None, as_json: bool) -> int:
     return DONE if all(finding["ok"] for finding in findings) else PROBLEM
 
 
-def _ledger(home: "Home") -> "Ledger":
-    """The record of a home that is there; a mistyped one is not made."""
-    from study.ledger import Ledger
+@cli.command(hidden=True, context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--files", "brings_files", is_flag=True, help="The command takes --out DIR; bring what it writes."
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def relay(arguments: tuple[str, ...], *, brings_files: bool) -> None:
+    """Run another command, as a job of a cluster, and print its whole result as one line."""
+    from study.jobs.relay import relay as run
 
-    if not home.has_ledger:
-        raise SpecError(
-            f"No study was ever launched in the home {str(home.root)!r}: "
-            "name another with --home DIR, or start one with trialwright launch STUDY.yaml."
-        )
-    return Ledger.open(home.ledger_url)
-
-
-def _study_name(ledger: "Ledger", study: str | None) -> str:
-    """The study that was named, or the newest."""
-    if study is not None:
-        return ledger.study(study).name
-    known = ledger.studies()
-    if not known:
-        raise SpecError(
-            f"There is no study in {ledger.address} yet: start one with trialwright launch STUDY.yaml."
-        )
-    return known[-1].name
+    click.echo(run(arguments, brings_files=brings_files))
 
 
-def _launch(
-    spec: Any,
-    home: "Home",
-    address: str | None,
-    last_phase: str | None,
-    uri: str | None,
-    *,
-    as_json: bool,
-    retry_lost: bool = False,
-) -> int:
-    from study.progress import TerminalView
-    from study.records import Phase
-    from study.runner import launch as run
-
-    result = run(
-        spec,
-        home,
-        tracking_uri=uri or home.tracking_uri,
-        address=address,
-        last_phase=Phase(last_phase) if last_phase else None,
-        view=TerminalView(quiet=as_json),
-        retry_lost=retry_lost,
-    )
-    if as_json:
-        click.echo(json.dumps(_launch_document(spec.name, result)))
-    else:
-        click.echo(_launch_text(spec.name, result, home, uri))
-    return _exit_code(result)
-
-
-def _launch_document(study: str, result: "Launch") -> dict[str, Any]:
-    return {
-        "study": study,
-        "state": result.state.value,
-        "reason": result.reason,
-        "num_lost": result.num_lost,
-        "report": str(result.report_path),
-        "did_anything": result.did_anything,
-    }
-
-
-def _launch_text(study: str, result: "Launch", home: "Home", uri: str | None) -> str:
-    """How a launch ended and what to do next, as commands that work when they are pasted."""
-    from study.home import DEFAULT_HOME
-    from study.ledger import StudyState
-
-    command = "trialwright" if shutil.which("trialwright") else sys.argv[0]
-    where = "" if home.root == Path(DEFAULT_HOME).absolute() else f" --home {home.root}"
-    store = f" --tracking-uri {uri}" if uri and "@" not in uri else ""  # a password is not shown
-    if result.state is StudyState.FINISHED:
-        ended = "has ended." if result.did_anything else "had ended before: nothing was run."
-    elif result.state is StudyState.FAILED:
-        ended = f"has ended with {result.num_lost} trials lost; try them again: {command} resume {study}{where}{store}"
-    elif result.reason:
-        ended = f"is {result.state.value} ({result.reason}); go on: {command} resume {study}{where}{store}"
-    else:
-        ended = f"pauses here; go on: {command} resume {study}{where}{store}"
-    serves_pages = (uri or "").startswith("http")
-    serve = "" if serves_pages else f"make mlflow{f' HOME_DIR={home.root}' if where else ''}, then "
-    return (
-        f"Study {study} {ended}\nReport:  {result.report_path}\n"
-        f"MLflow:  {serve}{command} compare {study}{where}{store}"
-    )
-
-
-def _exit_code(result: "Launch") -> int:
-    from study.ledger import StudyState
-
-    if result.state is StudyState.FAILED:
-        return TRIALS_LOST
-    return INTERRUPTED if result.reason else DONE
-
-
-cli.add_command(analyze)
-cli.add_command(claims)
+for _command in (launch, resume, analyze, claims, serve, token):
+    cli.add_command(_command)
 
 if __name__ == "__main__":
     main()

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from search_spaces.errors import SpecError
+from study.jobs.inside import is_job
 from trainers.parts import parts_dir
 
 DEFAULT_HOME = ".trialwright"
@@ -20,8 +21,16 @@ class Home:
 
     @property
     def ledger_url(self) -> str:
-        """The record: TRIALWRIGHT_LEDGER, or a SQLite file here."""
-        return os.environ.get("TRIALWRIGHT_LEDGER") or f"sqlite:///{self.root / 'ledger.db'}"
+        """The record: TRIALWRIGHT_LEDGER, what stands in TRIALWRIGHT_LEDGER_FILE, or a SQLite file here.
+
+        Raises:
+            SpecError: the file cannot be read, or holds no line.
+        """
+        written = os.environ.get("TRIALWRIGHT_LEDGER")
+        file = os.environ.get("TRIALWRIGHT_LEDGER_FILE")
+        if not written and file:
+            return secret_line(file, "TRIALWRIGHT_LEDGER_FILE")
+        return written or f"sqlite:///{self.root / 'ledger.db'}"
 
     @property
     def has_ledger(self) -> bool:
@@ -75,15 +84,44 @@ class Home:
         return self.study_dir(study) / "report"
 
 
+def secret_line(path: str, variable: str) -> str:
+    """The only line of a file that holds something secret, which no message repeats.
+
+    Args:
+        path: of the file.
+        variable: the environment variable that named it.
+
+    Raises:
+        SpecError: it cannot be read, or holds no line or several.
+    """
+    try:
+        lines = Path(path).expanduser().read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SpecError(
+            f"The file {path!r} of {variable} cannot be read ({cause}): correct the path."
+        ) from None
+    if len(lines) != 1:
+        raise SpecError(f"The file {path!r} of {variable} must hold one word in one line: correct it.")
+    return lines[0]
+
+
 def home_at(folder: str | Path | None) -> Home:
     """Where a home is, whether or not anything is there.
 
     Args:
         folder: as the user gave it; None means TRIALWRIGHT_HOME or `.trialwright` here.
+
+    Raises:
+        SpecError: this is a job of a Ray cluster, whose folder is nobody's, and nothing else was named.
     """
-    return Home(
-        root=Path(folder or os.environ.get("TRIALWRIGHT_HOME") or DEFAULT_HOME).expanduser().absolute()
-    )
+    named = Path(folder or os.environ.get("TRIALWRIGHT_HOME") or DEFAULT_HOME).expanduser()
+    if is_job() and not named.is_absolute():
+        raise SpecError(
+            "The cluster does not say where it keeps studies: start Ray on its head with TRIALWRIGHT_HOME set to the "
+            "absolute path of a folder that all its nodes see."
+        )
+    return Home(root=named.absolute())
 
 
 def open_home(folder: str | Path | None) -> Home:

@@ -1,7 +1,9 @@
 """How far a study is, read from its ledger by whoever asks."""
 
+import json
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +13,8 @@ from study.ledger import Ledger, StudyState
 from study.records import Outcome, Phase
 
 REFRESH_S = 1.0
+SILENCE_S = 60.0
+LINES_S = 3600.0
 
 
 def study_status(ledger: Ledger, study: str) -> tuple[dict[str, Any], str]:
@@ -44,7 +48,7 @@ def study_status(ledger: Ledger, study: str) -> tuple[dict[str, Any], str]:
         "running": ledger.running_trials(study) if holder else [],
         "device_seconds": sum(trial.ending.device_seconds for trial in trials if trial.ending is not None),
     }
-    return document, _text(document)
+    return document, status_text(document)
 
 
 def watch_status(ledger: Ledger, study: str) -> None:
@@ -58,7 +62,32 @@ def watch_status(ledger: Ledger, study: str) -> None:
             time.sleep(REFRESH_S)
 
 
-def _text(document: dict[str, Any]) -> str:
+def status_lines(ledger: Ledger, study: str, *, for_s: float = LINES_S) -> Iterator[str]:
+    """A study's status as JSON on one line, whenever it has changed and at least every minute.
+
+    Args:
+        ledger: the record.
+        study: its name.
+        for_s: seconds after which it ends although the study runs, since nobody may be reading any more.
+
+    Raises:
+        SpecError: there is no such study.
+    """
+    began = told_at = time.monotonic()
+    told = ""
+    while True:
+        document, _ = study_status(ledger, study)
+        line, now = json.dumps(document), time.monotonic()
+        if line != told or now - told_at > SILENCE_S:
+            yield line
+            told, told_at = line, now
+        if document["state"] != StudyState.RUNNING.value or now - began > for_s:
+            return
+        time.sleep(REFRESH_S)
+
+
+def status_text(document: dict[str, Any]) -> str:
+    """A status document as text for a terminal."""
     driver = f" ({document['driver']})" if document["driver"] else ""
     lines = [f"Study {document['study']} is {document['state']}{driver}."]
     for phase, numbers in document["phases"].items():

@@ -14,6 +14,11 @@ _NOT_TEXT = frozenset({"null", "true", "false"})
 _STEP = "  "
 
 
+def as_block(written: Mapping[str, Any]) -> str:
+    """Plain data as a YAML text with a key on each line, which `with_key` and `with_item` can write into."""
+    return "".join(f"{line}\n" for key, value in written.items() for line in _lines(str(key), value, ""))
+
+
 def with_key(text: str, key: str, value: Mapping[str, Any] | list[Mapping[str, Any]]) -> str:
     """`text` with a top-level key: in place of the one there is, or at the end.
 
@@ -89,8 +94,9 @@ def _item(item: Mapping[str, Any], indent: str) -> list[str]:
 
 
 def _quoted(value: Any) -> str:
-    """JSON, every text of which is a quoted YAML text."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    """JSON, every text of which is a quoted YAML text; what YAML takes for the end of a line is escaped."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in text)
 
 
 def _not_plain(why: str) -> SpecError:
