@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from search_spaces.errors import SpecError
+from study.ledger import StudyRecord
 from study.service import driving
 from study.service.auth import COOKIE, Reader, Runner, address_of, check_secret, require_same_site
 from study.service.bodies import CLAIMS, STUDY, Sent, read_yaml
@@ -95,9 +96,9 @@ async def resume(request: Request, study: str, who: Runner) -> Response:
 @router.get("/studies/{study}/delete")
 async def ask_to_delete(request: Request, study: str, _: Reader) -> Response:
     """Ask before a study is deleted."""
-    ledger = context_of(request).ledger
-    await _change(request, lambda _context, name: ledger.study(name), study)
-    num_trials = len(await context_of(request).call(ledger.trials, study))
+    context = context_of(request)
+    await known(context, study)
+    num_trials = len(await context.call(context.ledger.trials, study))
     return page(request, "delete.html", name=study, num_trials=num_trials)
 
 
@@ -162,6 +163,18 @@ async def form_of(request: Request) -> dict[str, str]:
     return {name: values[-1].replace("\r\n", "\n") for name, values in fields.items()}
 
 
+async def known(context: Context, study: str) -> StudyRecord:
+    """A study that there is.
+
+    Raises:
+        Problem: 404.
+    """
+    try:
+        return await context.call(context.ledger.study, study)
+    except SpecError as error:
+        raise Problem(404, str(error)) from None
+
+
 def local(address: str) -> str:
     """A path of this service; any other address becomes the first page."""
     is_local = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
@@ -191,10 +204,8 @@ def _check(context: Context, text: str, claims: str, *, to_run: bool) -> Checked
 async def _change(request: Request, function: Any, study: str, **named: Any) -> None:
     """Do something to a study; 404 where there is none."""
     context = context_of(request)
-    try:
-        await context.call(function, context, study, **named)
-    except SpecError as error:
-        raise Problem(404, str(error)) from None
+    await known(context, study)
+    await context.call(function, context, study, **named)
 
 
 def _to(request: Request, path: str) -> RedirectResponse:

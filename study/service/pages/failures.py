@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from study.ledger import Event
 from study.records import Outcome
+from study.service.launcher import LAUNCH_FAILED
 from study.service.pages.reading import LOST, Reading
 
 MOST_SHOWN = 20
@@ -13,6 +14,7 @@ TITLES = {
     "worker_lost": "A worker was lost",
     "pack_lost": "A pack was lost",
     "capped": "A cap was reached",
+    LAUNCH_FAILED: "The driver failed",
 }
 LOST_TITLES = {
     Outcome.OUT_OF_MEMORY: "A trial ran out of memory",
@@ -87,4 +89,5 @@ def told(events: Sequence[Event], trial: str | None = None) -> list[Failure]:
 def _capped(event: Event) -> str:
     cap, limit, used = (event.detail.get(name) for name in ("cap", "limit", "used"))
     figure = f"{used:.2f}" if isinstance(used, int | float) else str(used)
-    return f"{cap} is {limit}, and {figure} hours were used: the study stopped in order and can be resumed with a higher cap."
+    told = f"{cap} is {limit}, and {figure} hours were used"
+    return f"{told}: the study stopped in order and can be resumed with a higher cap."

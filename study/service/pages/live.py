@@ -20,6 +20,10 @@ class StudyView:
 
     name: str
     state: StudyState
+    starting: bool
+    """Whether a driver was asked for that has not been heard of yet."""
+    problem: str
+    """Why its last driver could not drive; empty where none failed."""
     driver: str
     """The process that drives it; empty where there is none."""
     now: float
@@ -57,16 +61,13 @@ class StudyView:
     @property
     def can_resume(self) -> bool:
         """Whether it can go on."""
-        return self.state in {
-            StudyState.PLANNED,
-            StudyState.INTERRUPTED,
-            StudyState.STOPPED,
-            StudyState.FAILED,
-        }
+        return not self.driver and not self.starting and self.state is not StudyState.FINISHED
 
     @property
     def announcement(self) -> str:
         """What a screen reader is told when it changes."""
+        if self.starting:
+            return f"Study {self.name} is starting."
         if self.state is not StudyState.RUNNING or self.phase is None:
             return f"Study {self.name} is {self.state.value}."
         if self.phase.state == "waits" and self.phase.phase is Phase.SEARCH:
@@ -94,6 +95,8 @@ def view_of(reading: Reading) -> StudyView:
     return StudyView(
         name=reading.record.name,
         state=reading.state,
+        starting=reading.starting,
+        problem=reading.problem,
         driver=f"process {holder.pid} on {holder.host}" if holder else "",
         now=reading.now,
         created_at=reading.record.created_at,

@@ -9,6 +9,7 @@ from typing import Any
 from study.halving import rung_steps
 from study.ledger import Claim, Event, Ledger, StudyRecord, StudyState, TrialActivity
 from study.records import Measurement, Outcome, Phase, RungRecord
+from study.service.views import is_starting, launch_problem
 
 LOST = (Outcome.OUT_OF_MEMORY, Outcome.INFRA_FAILED, Outcome.CANCELLED)
 """Outcomes that say nothing of the method."""
@@ -29,6 +30,10 @@ class Reading:
     """In planned order."""
     rungs: Sequence[RungRecord]
     events: Sequence[Event]
+    starting: bool = False
+    """Whether a driver was asked for that has not been heard of yet."""
+    problem: str = ""
+    """Why its last driver could not drive; empty where none failed."""
     newest: Mapping[str, Measurement]
     """Key of each running trial that has measured → its newest measurement."""
 
@@ -129,4 +134,6 @@ def read(ledger: Ledger, study: str, *, now: float) -> Reading:
         rungs=ledger.rungs(study),
         events=ledger.events(study),
         newest={key: mine[-1] for key, mine in measured.items() if mine},
+        starting=holder is None and is_starting(ledger, study, now=now),
+        problem="" if holder is not None else launch_problem(ledger, study),
     )

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 
 from search_spaces.errors import LedgerError, SpecError
@@ -42,6 +43,15 @@ FORMAT_WORDS = {
 }
 
 
+class AskedTrials(BaseModel):
+    """Which trials are to be listed; what is empty restricts nothing."""
+
+    phase: str = ""
+    family: str = ""
+    kind: str = ""
+    page: int = Field(default=1, ge=1, le=1_000_000)
+
+
 @router.get("/")
 async def studies(request: Request, _: Reader) -> Response:
     """All studies."""
@@ -75,18 +85,14 @@ async def study_stream(request: Request, study: str, _: Reader) -> Response:
 
 @router.get("/studies/{study}/trials")
 async def trials(
-    request: Request,
-    study: str,
-    _: Reader,
-    phase: str = "",
-    family: str = "",
-    kind: str = "",
-    number: Annotated[int, Query(alias="page", ge=1, le=1_000_000)] = 1,
+    request: Request, study: str, _: Reader, *, asked: Annotated[AskedTrials, Query()]
 ) -> Response:
     """A study's trials."""
     context = context_of(request)
-    chosen = {"phase": phase, "family": family, "kind": kind}
-    found = await _found(context, find_trials, context.ledger, study, **chosen, page=number, now=time.time())
+    chosen = asked.model_dump(include={"phase", "family", "kind"})
+    found = await _found(
+        context, find_trials, context.ledger, study, **chosen, page=asked.page, now=time.time()
+    )
     query = urlencode({name: value for name, value in chosen.items() if value})
     return page(
         request,
@@ -121,7 +127,7 @@ async def trial_stream(request: Request, study: str, key: str, _: Reader) -> Res
 async def comparison(request: Request, study: str, _: Reader) -> Response:
     """To MLflow's page that compares the families."""
     context = context_of(request)
-    await _found(context, context.ledger.study, study)
+    await actions.known(context, study)
     return RedirectResponse(await context.call(_comparison_url, context, study), status_code=303)
 
 
@@ -129,7 +135,7 @@ async def comparison(request: Request, study: str, _: Reader) -> Response:
 async def report(request: Request, study: str, _: Reader) -> Response:
     """The report, framed."""
     context = context_of(request)
-    record = await _found(context, context.ledger.study, study)
+    record = await actions.known(context, study)
     formats = [(name, FORMAT_WORDS[name]) for name in FORMATS if name != "html"]
     return page(request, "report_page.html", name=study, state=record.state.value, formats=formats)
 
@@ -195,10 +201,7 @@ def _comparison_url(context: Context, study: str) -> str:
 
 
 def _stream(request: Request, render: Any, *names: str) -> Response:
-    state = request.app.state
-    if not hasattr(state, "feeds"):
-        state.feeds = Feeds(context_of(request))
-    feeds: Feeds = state.feeds
+    feeds: Feeds = request.app.state.feeds
     feeds.admit()
     return StreamingResponse(
         feeds.watch("\n".join(names), render), media_type="text/event-stream", headers=STREAM_HEADERS

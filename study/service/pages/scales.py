@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MINUS = "\u2212"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -40,7 +41,7 @@ def linear_axis(values: Sequence[float], *, num_ticks: int = 4, from_zero: bool 
     marks = [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
     places = max(0, -math.floor(math.log10(step) + 1e-9))
     ticks = tuple(
-        Tick(place=_place(mark, low, high, log=False), label=f"{mark:,.{places}f}".replace("-", "−"))
+        Tick(place=_place(mark, low, high, log=False), label=f"{mark:,.{places}f}".replace("-", MINUS))
         for mark in marks
     )
     return Axis(low=low, high=high, log=False, ticks=ticks)

@@ -10,6 +10,7 @@ from study.service.pages.live import StudyView, study_view
 from study.service.pages.overview import StudyRow, study_rows
 from study.service.pages.rendering import fragment
 from study.service.pages.trial import TrialView, trial_view
+from study.service.views import is_starting
 
 STUDY_PARTS = ("head", "phases", "families", "survival", "landscape", "packs", "cost", "failures")
 """Fragments of a study's page, from top to bottom."""
@@ -37,7 +38,7 @@ def show_trial(view: TrialView, *, root: str) -> Shown:
 
 def study_shower(ledger: Ledger, study: str, *, root: str, ray_url: str) -> Callable[[], Shown]:
     """What renders a study's page anew; nothing is read of a study that nobody drives and that did not change."""
-    last: tuple[tuple[StudyRecord, int], Shown] | None = None
+    last: tuple[tuple[StudyRecord, int, bool], Shown] | None = None
 
     def show() -> Shown:
         nonlocal last
@@ -45,7 +46,7 @@ def study_shower(ledger: Ledger, study: str, *, root: str, ray_url: str) -> Call
         if ledger.holder(study) is not None:
             last = None
             return study_page(ledger, study, root=root, ray_url=ray_url)[1]
-        state = (record, len(ledger.events(study)))
+        state = (record, len(ledger.events(study)), is_starting(ledger, study))
         if last is None or last[0] != state:
             last = (state, study_page(ledger, study, root=root, ray_url=ray_url)[1])
         return last[1]

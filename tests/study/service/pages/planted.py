@@ -28,7 +28,9 @@ training: {steps: 200, batch: 8, schedule: linear, eval_every: 20}
 families: [sgd, rsgd, grsgd, adamw, radamw, gradamw]
 phases:
   search: {trials: 32, sampler: sobol, reduction: 3, grace_steps: 20}
-  sensitivity: {replicates: 4, points: 8, lr_slice: {step_decades: 1, window: {decades_below: 2, decades_above: 2}}, factor_slices: [rank]}
+  sensitivity:
+    {replicates: 4, points: 8, factor_slices: [rank],
+    lr_slice: {step_decades: 1, window: {decades_below: 2, decades_above: 2}}}
   confirmation: {seeds: 10, looks: [10]}
 """
 LANES, NODES = 8, ("10.0.0.11", "10.0.0.12")
@@ -264,7 +266,7 @@ class PlantedLauncher:
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def start(self, study: str, bundle: str, *, resume: bool) -> str:
+    def start(self, study: str, bundle: str, *, resume: bool) -> str:  # noqa: ARG002 -- as launchers have it
         """Start a thread that drives the study which the ledger holds."""
         thread = threading.Thread(target=self._drive, args=(study,), name=f"driver of {study}")
         self._threads.append(thread)

@@ -203,7 +203,7 @@ def test_failures_come_once_each_the_newest_first_with_their_log(ledger: Ledger,
     ]
     assert shown.shown[2].log == "line 1\nline 2"
     assert "2.01 hours" in shown.shown[1].reason
-    assert [one.log for one in trial_view(ledger, STUDY, key, now=clock.now).failures][0] == "line 1\nline 2"
+    assert trial_view(ledger, STUDY, key, now=clock.now).failures[0].log == "line 1\nline 2"
 
 
 def test_a_trial_has_its_curve_rungs_and_attempts(ledger: Ledger, clock: Clock) -> None:
