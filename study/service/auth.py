@@ -117,7 +117,9 @@ async def caller(
     if context.settings.is_loopback and not await context.call(context.ledger.tokens):
         return Caller(name="anyone", scope=Scope.RUN, from_browser=True)
     raise Problem(
-        401, "This needs a token: send it as `Authorization: Bearer twr_…`.", headers={"WWW-Authenticate": _REALM}
+        401,
+        "This needs a token: send it as `Authorization: Bearer twr_…`.",
+        headers={"WWW-Authenticate": _REALM},
     )
 
 

@@ -67,7 +67,9 @@ class Context:
             with anyio.fail_after(patience_s):
                 return await anyio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=limiter)
         except TimeoutError:
-            raise RetryableError(f"The ledger did not answer within {patience_s:g} s: try again later.") from None
+            raise RetryableError(
+                f"The ledger did not answer within {patience_s:g} s: try again later."
+            ) from None
 
 
 def make_context(settings: ServiceSettings, launcher: Launcher | None = None) -> Context:

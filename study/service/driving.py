@@ -5,12 +5,14 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from search_spaces.errors import SpecError, TrialwrightError
+from search_spaces.errors import RetryableError, SpecError, TrialwrightError
+from study.bundle import pack_bundle
+from study.claims.yaml_block import as_block
 from study.ledger import StudyRecord, StudyState
 from study.plan import counted_plan
 from study.runner import request_stop
 from study.service.context import Context
-from study.service.intake import CLAIMS_NAME, Submission, claims_text
+from study.service.intake import CLAIMS_NAME, Submission
 from study.service.launcher import DRIVER_FAILED, SUBMITTED
 from study.service.problems import Problem
 from study.service.views import is_starting
@@ -35,7 +37,7 @@ def create(context: Context, submission: Submission, *, by: str, key: str | None
         RetryableError: no driver could be started now; the same request again starts it.
     """
     spec = submission.spec
-    bundle = _bundle(submission.written, submission.claims)
+    bundle = pack_bundle(submission.written, submission.claims)
     with context.changing:
         if key is not None:
             context.ledger.claim_request(key, submission.digest, spec.name)
@@ -65,7 +67,7 @@ def _is_new(context: Context, submission: Submission) -> bool:
         return False
     if claims is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(claims_text(claims), encoding="utf-8")
+        path.write_text(as_block(claims), encoding="utf-8")
     return True
 
 
@@ -84,7 +86,7 @@ def resume(context: Context, study: str, *, by: str) -> None:
             raise Problem(
                 409, f"Study {study!r} has finished, so nothing is left to resume: read its report."
             )
-        _start(context, study, _bundle(*_kept(record)), by=by, resume=True)
+        _start(context, study, pack_bundle(*_kept(record)), by=by, resume=True)
     _LOG.info("Study %r was resumed by %r.", study, by)
 
 
@@ -140,19 +142,12 @@ def _kept(record: StudyRecord) -> tuple[Mapping[str, Any], Mapping[str, Any] | N
     return written, claims_of(record)
 
 
-def _bundle(written: Mapping[str, Any], claims: Mapping[str, Any] | None) -> str:
-    from study.bundle import pack_bundle
-
-    bundle: str = pack_bundle(written, claims)
-    return bundle
-
-
 def _start(context: Context, study: str, bundle: str, *, by: str, resume: bool) -> None:
     launcher = context.launcher
     try:
         job = launcher.start(study, bundle, resume=resume)
-    except TrialwrightError as error:
+    except (TrialwrightError, OSError) as error:  # a mistake of who runs the service, not of who asks
         context.ledger.record_event(study, DRIVER_FAILED, {"job": None, "log": str(error)})
-        raise
+        raise RetryableError(f"No driver of study {study!r} could be started: {error}") from error
     detail = {"address": launcher.describe(), "job": job, "by": by}
     context.ledger.record_event(study, SUBMITTED, detail)

@@ -1,4 +1,4 @@
-"""What every request passes before it is routed: host names, sizes, headers, counters. Plain ASGI, so streams stream."""
+"""What every request passes before it is routed: host names, sizes, headers, counters. Plain ASGI: streams stream."""
 
 import time
 

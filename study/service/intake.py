@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from search_spaces.errors import SpecError
+from study.claims.yaml_block import as_block
 from study.plan import counted_plan, smallest_effects
 from study.preflight import check_rungs, with_claims
 from study.service.bodies import CLAIMS, STUDY, Sent
@@ -24,7 +24,6 @@ from trainers.parts import find_part
 from trainers.tasks import find_task
 
 CLAIMS_NAME = "claims.yaml"
-_PAIR = re.compile(r"\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE)
 _LOG = logging.getLogger("trialwright.service")
 
 
@@ -83,19 +82,6 @@ def plan_document(submission: Submission) -> dict[str, Any]:
     }
 
 
-def claims_text(claims: Mapping[str, Any]) -> str:
-    """Claims as text that a claims file may hold: JSON, which is YAML, too.
-
-    YAML knows no pairs of half characters, so characters beyond the first plane are written as YAML has them.
-    """
-
-    def whole(pair: re.Match[str]) -> str:
-        high, low = (int(half, 16) for half in pair.groups())
-        return f"\\U{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00):08x}"
-
-    return _PAIR.sub(whole, json.dumps(claims, indent=1)) + "\n"
-
-
 @contextmanager
 def claims_file(claims: Mapping[str, Any] | None) -> Iterator[str | None]:
     """Path of a file with some claims, for the duration of a block; None without claims.
@@ -107,7 +93,7 @@ def claims_file(claims: Mapping[str, Any] | None) -> Iterator[str | None]:
         return
     with TemporaryDirectory(prefix="trialwright-") as folder:
         path = str(Path(folder) / CLAIMS_NAME)
-        Path(path).write_text(claims_text(claims), encoding="utf-8")
+        Path(path).write_text(as_block(claims), encoding="utf-8")
         try:
             yield path
         except SpecError as error:

@@ -13,16 +13,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
-from uuid import uuid4
 
+from search_spaces.errors import RetryableError, SpecError
+from study.bundle import BUNDLE_VARIABLE
 from study.home import Home
 
 SUBMITTED = "submitted"
 """Kind of the ledger's event that a driver was asked for: `{address, job, by}`."""
 DRIVER_FAILED = "driver_failed"
 """Kind of the ledger's event that keeps how a driver failed: `{job, log}`, the log's last lines."""
-BUNDLE = "TRIALWRIGHT_BUNDLE"
-"""Environment variable in which a study travels to its driver."""
 LOG_NAME = "driver.log"
 NUM_LOG_LINES = 20
 _LOG_TAIL_BYTES = 20_000
@@ -110,7 +109,11 @@ class LocalLauncher:
         return self._home.study_dir(study) / LOG_NAME
 
     def _environment(self, bundle: str) -> dict[str, str]:
-        settings = {BUNDLE: bundle, "TRIALWRIGHT_HOME": str(self._home.root), "PYTHONUNBUFFERED": "1"}
+        settings = {
+            BUNDLE_VARIABLE: bundle,
+            "TRIALWRIGHT_HOME": str(self._home.root),
+            "PYTHONUNBUFFERED": "1",
+        }
         return settings | ({"MLFLOW_TRACKING_URI": self._tracking_uri} if self._tracking_uri else {})
 
     def _follow(self, study: str, job: str, process: "subprocess.Popen[bytes]") -> None:
@@ -145,13 +148,13 @@ class JobLauncher:
 
     def start(self, study: str, bundle: str, *, resume: bool) -> str:
         """Submit a job; its name is the job's."""
-        from study.jobs import submit
+        from study.jobs import driver_id, submit
 
-        job: str = submit(
+        job = submit(
             self._address,
             arguments(study, resume=resume),
             env=self._environment(bundle),
-            job_id=f"trialwright-{study}-{uuid4().hex[:8]}",
+            job_id=driver_id(study),
         )
         threading.Thread(target=self._follow, args=(study, job), name=f"job of {study}", daemon=True).start()
         return job
@@ -162,26 +165,27 @@ class JobLauncher:
 
     def _environment(self, bundle: str) -> Mapping[str, str]:
         """What the job is told; it stands in the job's metadata, so no secret may be in it."""
-        settings = {BUNDLE: bundle, "TRIALWRIGHT_HOME": str(self._home.root)}
+        settings = {BUNDLE_VARIABLE: bundle, "TRIALWRIGHT_HOME": str(self._home.root)}
         uri = self._tracking_uri
         return settings | ({"MLFLOW_TRACKING_URI": uri} if uri and "@" not in uri else {})
 
     def _follow(self, study: str, job: str) -> None:
-        from search_spaces.errors import TrialwrightError
-        from study.jobs import follow, state
+        from study.jobs import JobStatus, follow, state
 
         while True:
             time.sleep(_JOB_POLL_S)
             try:
-                now = str(state(self._address, job)).rpartition(".")[2].upper()
-                if now in {"SUCCEEDED", "STOPPED"}:
-                    return
-                if now == "FAILED":
+                now = state(self._address, job)
+                if not now.is_over:
+                    continue
+                if now.status is JobStatus.FAILED and now.exit_code not in _DROVE:
                     lines = list(follow(self._address, job))[-NUM_LOG_LINES:]
-                    self._on_failed(study, job, "\n".join(line.rstrip("\n") for line in lines))
-                    return
-            except TrialwrightError:
+                    self._on_failed(study, job, "\n".join(lines) or now.message)
+            except RetryableError:
                 continue
+            except SpecError:
+                pass  # the cluster no longer knows the job, so there is nothing to tell
+            return
 
 
 def arguments(study: str, *, resume: bool) -> list[str]:

@@ -11,9 +11,7 @@ MOST_CALLERS = 10_000
 class RateLimit:
     """Token buckets by caller: `burst` requests at once, `rate_per_s` in the long run."""
 
-    def __init__(
-        self, rate_per_s: float, burst: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, rate_per_s: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with full buckets."""
         self._rate_per_s = rate_per_s
         self._burst = float(burst)

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 has them: `application/problem+json` with the value, the rule and the way out where they are known."""
+"""Errors as RFC 9457 has them: `application/problem+json`, with value, rule and way out where they are known."""
 
 import logging
 import re
@@ -135,9 +135,7 @@ def _of_http(error: HTTPException) -> Problem:
         404: "There is nothing at this address: /api/v1/openapi.json lists what there is.",
         405: f"This address does not take that method: it takes {(error.headers or {}).get('Allow', 'another')}.",
     }
-    return Problem(
-        error.status_code, told.get(error.status_code, str(error.detail)), headers=error.headers
-    )
+    return Problem(error.status_code, told.get(error.status_code, str(error.detail)), headers=error.headers)
 
 
 def _is_for_people(request: Request) -> bool:

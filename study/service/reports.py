@@ -107,7 +107,7 @@ class Reports:
         return folder
 
     async def produce(self, study: str, name: str, *, archive: bool = False) -> Path:
-        """As `path`, or `archive`, off the event loop; requests for reports wait for each other, and for nothing else."""
+        """As `path`, or `archive`, off the event loop; reports wait for each other, and keep nobody else."""
         function = self.archive if archive else self.path
         return await anyio.to_thread.run_sync(function, study, name, limiter=self._threads)
 

@@ -58,7 +58,9 @@ class ServiceSettings:
             raise SpecError(f"The port is {self.port}, but must be from 0 to {_MAX_PORT}: choose another.")
         for folder in self.allow_paths:
             if not Path(folder).is_dir():
-                raise SpecError(f"--allow-path names {str(folder)!r}, which is no folder: correct or remove it.")
+                raise SpecError(
+                    f"--allow-path names {str(folder)!r}, which is no folder: correct or remove it."
+                )
 
     @property
     def is_loopback(self) -> bool:

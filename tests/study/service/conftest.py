@@ -1,14 +1,7 @@
 """A home of its own for every test, and apps over it."""
 
-import base64
-import gzip
-import importlib.util
-import json
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -17,16 +10,6 @@ from study.service.app import make_app
 from study.service.context import make_context
 from study.service.settings import ServiceSettings
 from tests.study.service.support import ROOT, NoDrivers
-
-if importlib.util.find_spec("study.bundle") is None:
-
-    def _pack_bundle(spec: Mapping[str, Any], claims: Mapping[str, Any] | None) -> str:
-        document = {"name": spec["name"], "spec": dict(spec), "claims": claims}
-        return base64.b64encode(gzip.compress(json.dumps(document).encode())).decode()
-
-    stand_in = ModuleType("study.bundle")
-    stand_in.__dict__["pack_bundle"] = _pack_bundle
-    sys.modules["study.bundle"] = stand_in
 
 
 @pytest.fixture(autouse=True)

@@ -3,14 +3,12 @@
 PLANTED_TRIALS and PLANTED_PAUSE_S say how many and how fast; PLANTED_FAILS has it refuse the study as a driver does.
 """
 
-import base64
-import gzip
-import json
 import os
 import sys
 import time
 from itertools import count
 
+from study.bundle import unpack_bundle
 from study.home import home_at
 from study.ledger import Ledger, StudyState
 from tests.study.samples import finished, measured, planned
@@ -29,8 +27,7 @@ def main() -> int:
 def _study() -> str:
     if sys.argv[1] == "resume":
         return sys.argv[2]
-    document = json.loads(gzip.decompress(base64.b64decode(os.environ["TRIALWRIGHT_BUNDLE"])))
-    return str(document["name"])
+    return unpack_bundle(os.environ["TRIALWRIGHT_BUNDLE"]).name
 
 
 def drive(ledger: Ledger, study: str) -> int:

@@ -2,12 +2,12 @@ import os
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import psutil
 import pytest
 
 from study.home import home_at
+from study.jobs import JobState, JobStatus
 from study.service.launcher import JobLauncher, LocalLauncher, arguments
 from tests.study.service.support import wait_until
 
@@ -61,19 +61,18 @@ def test_the_command_starts_or_resumes():
 
 
 def test_a_job_is_told_no_secret_and_its_failure_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch):
-    jobs = ModuleType("study.jobs")
     sent: dict[str, object] = {}
 
     def submit(address: str, words: list[str], *, env: dict[str, str], job_id: str) -> str:
         sent.update(address=address, words=words, env=env)
         return job_id
 
-    jobs.__dict__.update(
-        submit=submit,
-        state=lambda _address, _job: "FAILED",
-        follow=lambda _address, _job: iter([f"line {number}\n" for number in range(30)]),
+    failed = JobState(id="1", status=JobStatus.FAILED, exit_code=2, message="", metadata={})
+    monkeypatch.setattr("study.jobs.submit", submit)
+    monkeypatch.setattr("study.jobs.state", lambda _address, _job: failed)
+    monkeypatch.setattr(
+        "study.jobs.follow", lambda _address, _job: iter([f"line {number}" for number in range(30)])
     )
-    monkeypatch.setitem(sys.modules, "study.jobs", jobs)
     monkeypatch.setattr("study.service.launcher._JOB_POLL_S", 0.01)
     told: list[tuple[str, str, str]] = []
     launcher = JobLauncher(
