@@ -19,13 +19,19 @@ def cpu_s(*arguments: str) -> float:
     return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("launch", "--help"), ("--version",), ("report", "-h")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("launch", "--help"), ("--version",), ("report", "-h"), ("serve", "-h")]
+)
 def test_help_takes_under_a_second(arguments):
     assert min(cpu_s(*arguments) for _ in range(3)) < MAX_CPU_S
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("launch", "--help"), ("families",), ("init", os.devnull)]
+    "arguments",
+    [
+        *[("--help",), ("launch", "--help"), ("status", "--help"), ("serve", "--help"), ("token", "--help")],
+        *[("families",), ("init", os.devnull)],
+    ],
 )
 def test_quick_commands_load_no_heavy_library(arguments):
     code = (
@@ -46,7 +52,10 @@ def test_quick_commands_load_no_heavy_library(arguments):
 
 @pytest.mark.parametrize(
     "command",
-    ["init", "plan", "launch", "resume", "status", "stop", "report", "compare", "families", "tasks"],
+    [
+        *["init", "plan", "launch", "resume", "status", "stop", "report", "compare", "families", "tasks"],
+        *["serve", "token"],
+    ],
 )
 def test_every_command_explains_itself(command):
     ended = subprocess.run(
@@ -55,3 +64,12 @@ def test_every_command_explains_itself(command):
     assert ended.stdout.startswith("Usage: ")
     assert len(ended.stdout.splitlines()[2].strip()) > 20
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["launch", "resume", "status", "stop", "report", "serve", "token"])
+def test_a_command_that_may_look_elsewhere_shows_how(command):
+    help_text = subprocess.run(
+        [sys.executable, "-m", "study.cli", command, "--help"], check=True, capture_output=True, text=True
+    ).stdout
+    assert f"\n  trialwright {command}" in help_text.replace("    trialwright", "  trialwright")
+    assert "http://head:8265" in help_text or command == "token"

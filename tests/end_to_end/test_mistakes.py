@@ -228,8 +228,42 @@ MISTAKES = {
         expected=r"Ray address '127\.0\.0\.1:99999' is not of the form host:port: .*",
     ),
     "Ray Client": Mistake(
-        arguments=("launch", "study.yaml", "--home", "home", "--address", "ray://127.0.0.1:10001"),
-        expected=r"Ray address 'ray://127\.0\.0\.1:10001' is one of Ray Client, .*: launch on .*",
+        arguments=("launch", "study.yaml", "--address", "ray://127.0.0.1:9"),
+        expected=r"Ray Client could not be asked at 'ray://127\.0\.0\.1:9' .*\(Connection refused\): correct .*",
+    ),
+    "dashboard away": Mistake(
+        arguments=("launch", "study.yaml", "--address", "http://127.0.0.1:9"),
+        expected=r"Nothing answers at 'http://127\.0\.0\.1:9' \(Connection refused\): start what .*",
+    ),
+    "dashboard with a password": Mistake(
+        arguments=("status", "--address", "http://me:s3cret@127.0.0.1:9"),
+        expected=r"The address holds a password, which others could read: leave it out, .*",
+    ),
+    "address of no kind": Mistake(
+        arguments=("status",),
+        environment={"TRIALWRIGHT_ADDRESS": "htp://head"},
+        expected=r"The address 'htp://head' is of no kind that is known: write http://head:8265 .*",
+    ),
+    "home elsewhere": Mistake(
+        arguments=("launch", "study.yaml", "--home", "home", "--address", "http://127.0.0.1:9"),
+        expected=r"--home names a folder of this machine, but .*: leave one out\.",
+    ),
+    "detached from nothing": Mistake(
+        arguments=("launch", "study.yaml", "--home", "home", "--detach"),
+        expected=r"--detach needs an --address that drives the study itself: http://head:8265 .*leave it out\.",
+    ),
+    "nothing bundled": Mistake(
+        arguments=("launch", "--bundled", "--home", "home"),
+        expected=r"No study was sent \(the variable TRIALWRIGHT_BUNDLE is empty\): write .*",
+    ),
+    "a damaged bundle": Mistake(
+        arguments=("launch", "--bundled", "--home", "home"),
+        environment={"TRIALWRIGHT_BUNDLE": "QUJD"},
+        expected=r"The study did not arrive whole .*: submit it again by .*",
+    ),
+    "ledger's file away": Mistake(
+        environment={"TRIALWRIGHT_LEDGER_FILE": "/gone"},
+        expected=r"The file '/gone' of TRIALWRIGHT_LEDGER_FILE cannot be read \(.*\): correct the path\.",
     ),
     "pack too large": Mistake(
         change=written("resources", value={"cpus_per_pack": 4096}),

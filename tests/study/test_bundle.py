@@ -57,7 +57,8 @@ def test_equal_studies_have_equal_bundles():
     spec = with_change()
     assert pack_bundle(spec, None) == pack_bundle(dict(reversed(spec.items())), None)
     assert (
-        unpack_bundle(pack_bundle(spec, None)).digest != unpack_bundle(pack_bundle(spec, {"alpha": 0.1})).digest
+        unpack_bundle(pack_bundle(spec, None)).digest
+        != unpack_bundle(pack_bundle(spec, {"alpha": 0.1})).digest
     )
 
 
@@ -87,12 +88,15 @@ def test_a_claims_file_that_arrived_can_be_locked(study_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("base", {"model": "path:/gone/model"}), ("task", {"name": "rows", "path": "/gone.jsonl"})]
+    ("key", "value"),
+    [("base", {"model": "path:/gone/model"}), ("task", {"name": "rows", "path": "/gone.jsonl"})],
 )
 def test_a_path_that_is_not_on_the_cluster_is_told(tmp_path, key, value):
     options = {"prompt": "{text}:", "answer": "label", "options": ["a", "b"]} if key == "task" else {}
     text = pack_bundle(with_change(**{key: {**value, **options}}), None)
-    with pytest.raises(SpecError, match=r"'/gone.*', which does not exist on the machine .* write that path\.$"):
+    with pytest.raises(
+        SpecError, match=r"'/gone.*', which does not exist on the machine .* write that path\.$"
+    ):
         bundled_spec(home_at(tmp_path), text)
 
 

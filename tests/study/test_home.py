@@ -24,7 +24,9 @@ def test_the_ledger_is_in_the_home_unless_something_else_is_named(tmp_path, monk
     assert home.ledger_url == "postgresql://db/other"
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"postgresql://u:s3cret@a/b\npostgresql://u:s3cret@c/d", b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n", b"postgresql://u:s3cret@a/b\npostgresql://u:s3cret@c/d", b"\xff"]
+)
 def test_a_file_that_holds_no_address_is_told_without_its_content(tmp_path, monkeypatch, content):
     (tmp_path / "url").write_bytes(content)
     monkeypatch.setenv("TRIALWRIGHT_LEDGER_FILE", str(tmp_path / "url"))
@@ -43,7 +45,9 @@ def test_a_job_has_no_home_by_itself(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     monkeypatch.setenv(SHOWN_ADDRESS, "http://head:8265")
     for folder in (None, "relative"):
-        with pytest.raises(SpecError, match=r"The cluster does not say where it keeps studies: .*TRIALWRIGHT_HOME"):
+        with pytest.raises(
+            SpecError, match=r"The cluster does not say where it keeps studies: .*TRIALWRIGHT_HOME"
+        ):
             home_at(folder)
     monkeypatch.setenv("TRIALWRIGHT_HOME", str(tmp_path))
     assert home_at(None).root == tmp_path

@@ -28,14 +28,18 @@ def test_an_older_dashboard_is_one_too(dashboard):
 
 
 def test_the_service_is_told_by_its_health(dashboard):
-    dashboard.answer = lambda _m, path, _b: (200, '{"status": "ok"}') if path == "/health/live" else (404, "{}")
+    dashboard.answer = lambda _m, path, _b: (
+        (200, '{"status": "ok"}') if path == "/health/live" else (404, "{}")
+    )
     assert kind_of(dashboard.url) == "service"
 
 
 @pytest.mark.parametrize("answer", [(200, "<html>"), (404, ""), (500, "oops"), (302, "http://127.0.0.1:9/")])
 def test_something_else_is_neither(dashboard, answer):
     dashboard.answer = lambda *_: answer
-    with pytest.raises(SpecError, match="neither a Ray dashboard nor Trialwright's service: write http://head:8265"):
+    with pytest.raises(
+        SpecError, match="neither a Ray dashboard nor Trialwright's service: write http://head:8265"
+    ):
         kind_of(dashboard.url)
 
 
@@ -57,7 +61,9 @@ def test_malformed_addresses_are_told(address, expected):
 
 
 def test_nothing_there_is_told():
-    with pytest.raises(SpecError, match=r"Nothing answers at 'http://127.0.0.1:\d+' \(Connection refused\): start"):
+    with pytest.raises(
+        SpecError, match=r"Nothing answers at 'http://127.0.0.1:\d+' \(Connection refused\): start"
+    ):
         kind_of(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(SpecError, match=r"\(Connection refused\): correct the address or the token"):
         dashboard_url(f"ray://127.0.0.1:{free_port()}")
@@ -65,9 +71,9 @@ def test_nothing_there_is_told():
 
 def test_what_stays_silent_is_given_up(monkeypatch):
     monkeypatch.setattr(dashboard, "TIMEOUT_S", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        with pytest.raises(SpecError, match=r"\(no answer in time\)"):
-            kind_of(f"http://127.0.0.1:{silent.getsockname()[1]}")
+    told = pytest.raises(SpecError, match=r"\(no answer in time\)")
+    with socket.create_server(("127.0.0.1", 0)) as silent, told:
+        kind_of(f"http://127.0.0.1:{silent.getsockname()[1]}")
 
 
 def test_what_does_not_speak_http_is_told():
@@ -86,7 +92,9 @@ def test_what_does_not_speak_http_is_told():
 
 def test_a_dashboard_without_the_right_token_is_told(dashboard, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "wrong-s3cret")
-    with pytest.raises(SpecError, match="does not accept the token that was sent: set RAY_AUTH_TOKEN_PATH") as told:
+    with pytest.raises(
+        SpecError, match="does not accept the token that was sent: set RAY_AUTH_TOKEN_PATH"
+    ) as told:
         dashboard_url(dashboard.url)
     assert "s3cret" not in str(told.value)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")

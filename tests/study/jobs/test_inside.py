@@ -22,7 +22,10 @@ def test_outside_of_a_job_nothing_changes(monkeypatch, tmp_path):
 def test_a_job_joins_its_cluster_with_a_runtime_environment_of_its_own(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    config = {"runtime_env": {"env_vars": {"TRIALWRIGHT_BUNDLE": "x"}}, "metadata": {"job_submission_id": "one"}}
+    config = {
+        "runtime_env": {"env_vars": {"TRIALWRIGHT_BUNDLE": "x"}},
+        "metadata": {"job_submission_id": "one"},
+    }
     monkeypatch.setenv(CONFIG, json.dumps(config))
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     monkeypatch.setenv(SHOWN_ADDRESS, "http://head:8265")

@@ -1,6 +1,6 @@
 """A log is read whole, once, whatever happens in between."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -11,23 +11,23 @@ from study import jobs
 class Clock:
     """Time that passes by waiting; at each wait the next thing happens."""
 
-    def __init__(self, *happenings):
+    def __init__(self, *happenings: Callable[[], object]) -> None:
         self.now = 0.0
-        self.waits = []
+        self.waits: list[float] = []
         self._happenings = list(happenings)
 
-    def __call__(self):
+    def __call__(self) -> float:
         return self.now
 
-    def sleep(self, seconds):
+    def sleep(self, seconds: float) -> None:
         self.now += seconds
         self.waits.append(seconds)
         if self._happenings:
             self._happenings.pop(0)()
 
 
-def followed(dashboard, clock, **options) -> Iterable[str]:
-    return jobs.follow(dashboard.url, "one", clock=clock, sleep=clock.sleep, **options)
+def followed(dashboard, clock, patience_s: float = 300.0) -> Iterable[str]:
+    return jobs.follow(dashboard.url, "one", patience_s=patience_s, clock=clock, sleep=clock.sleep)
 
 
 def test_lines_come_once_and_whole(dashboard):

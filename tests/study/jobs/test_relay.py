@@ -44,7 +44,9 @@ def test_files_come_back_bit_by_bit(tmp_path):
     assert [path.read_bytes() for path in paths] == [content, b"\r\n"]
 
 
-@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "a\\..\\evil", "", ".", "C:evil", "a\0b"])
+@pytest.mark.parametrize(
+    "name", ["../evil", "/etc/evil", "a/../../evil", "a\\..\\evil", "", ".", "C:evil", "a\0b"]
+)
 def test_no_file_leaves_its_folder(tmp_path, name):
     assert not is_within(name)
     with pytest.raises(SpecError, match="leads elsewhere: nothing was written"):
@@ -62,7 +64,9 @@ def test_a_log_without_a_result_has_none():
     assert relayed(["one line", "another"]) is None
 
 
-@pytest.mark.parametrize("text", ["", "%%%", "QUJD", archive()[len(MARK) :], archive(**GOOD)[len(MARK) : -40]])
+@pytest.mark.parametrize(
+    "text", ["", "%%%", "QUJD", archive()[len(MARK) :], archive(**GOOD)[len(MARK) : -40]]
+)
 def test_a_damaged_result_is_told(text):
     with pytest.raises(SpecError, match="did not arrive whole"):
         relayed([MARK + text])
@@ -74,4 +78,7 @@ def test_a_result_too_large_is_told_on_both_sides(monkeypatch):
         relayed([archive(**GOOD, **{"files/a": b"0" * 100_000})])
     result = relayed([relay(["families"], brings_files=False)])
     assert result is not None
-    assert (result.code, result.err) == (2, "trialwright: The result is longer than 100 bytes: ask for fewer formats.\n")
+    assert (result.code, result.err) == (
+        2,
+        "trialwright: The result is longer than 100 bytes: ask for fewer formats.\n",
+    )

@@ -19,7 +19,13 @@ def test_a_command_is_submitted_as_it_is_typed(dashboard):
 
 @pytest.mark.parametrize(
     "name",
-    ["MLFLOW_TRACKING_PASSWORD", "RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY", "My_Credentials"],
+    [
+        "MLFLOW_TRACKING_PASSWORD",
+        "RAY_AUTH_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "OPENAI_API_KEY",
+        "My_Credentials",
+    ],
 )
 def test_a_secret_is_never_sent_by_name(dashboard, name):
     with pytest.raises(SpecError, match=f"{name} would be written where everybody") as told:
@@ -31,7 +37,9 @@ def test_a_secret_is_never_sent_by_name(dashboard, name):
 @pytest.mark.parametrize("where", ["argument", "joined argument", "value"])
 def test_an_address_with_a_password_is_never_sent(dashboard, where):
     uri = "http://me:s3cret@mlflow:5000"
-    arguments = {"argument": ["--tracking-uri", uri], "joined argument": [f"--tracking-uri={uri}"]}.get(where, [])
+    arguments = {"argument": ["--tracking-uri", uri], "joined argument": [f"--tracking-uri={uri}"]}.get(
+        where, []
+    )
     with pytest.raises(SpecError, match="An address with a password would be written") as told:
         jobs.submit(dashboard.url, arguments, env={"MLFLOW_TRACKING_URI": uri} if where == "value" else {})
     assert "s3cret" not in str(told.value)
@@ -45,7 +53,9 @@ def test_where_a_secret_lies_may_be_said(dashboard):
 
 def test_an_id_is_taken_once(dashboard):
     jobs.submit(dashboard.url, ["status"], env={}, job_id="mine")
-    with pytest.raises(SpecError, match=r"refuses this \(ValueError: Job with submission_id mine already exists\."):
+    with pytest.raises(
+        SpecError, match=r"refuses this \(ValueError: Job with submission_id mine already exists\."
+    ):
         jobs.submit(dashboard.url, ["status"], env={}, job_id="mine")
 
 

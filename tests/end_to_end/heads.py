@@ -1,0 +1,113 @@
+"""A Ray head with its dashboard on free ports of loopback, behind a token, in a session of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from tests.study.servers import free_port
+
+TOKEN = "5e" * 32
+_MARK = "TRIALWRIGHT_TEST_HEAD"
+_RAY = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
+_START_S = 90.0
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a head answers."""
+
+    address: str
+    """Of its dashboard."""
+    client_address: str
+    """Of its Ray Client server."""
+    home: Path
+    """Where its jobs keep studies."""
+
+    def get(self, path: str, token: str = TOKEN) -> Any:
+        """What its dashboard answers."""
+        headers = {"Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(self.address + path, headers=headers)  # noqa: S310 (our own server)
+        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+            return json.loads(answer.read())
+
+
+@contextmanager
+def ray_head(folder: Path, **environment: str) -> Iterator[Head]:
+    """A head whose every process is ended by its own id, with variables that its jobs inherit."""
+    mark = uuid4().hex
+    ports = {name: free_port() for name in ("gcs", "dashboard", "client", "agent")}
+    options = ["--head", "--num-cpus=2", "--include-dashboard=true", "--dashboard-host=127.0.0.1"]
+    options += [f"--port={ports['gcs']}", f"--dashboard-port={ports['dashboard']}"]
+    options += [
+        f"--ray-client-server-port={ports['client']}",
+        f"--dashboard-agent-listen-port={ports['agent']}",
+    ]
+    options += [
+        "--min-worker-port=0",
+        "--max-worker-port=0",
+        f"--object-store-memory={100 * 2**20}",
+        "--block",
+    ]
+    settings = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": TOKEN,
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # loopback only
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "TRIALWRIGHT_HOME": str(folder / "home"),
+        **environment,
+        _MARK: mark,
+    }
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
+    with (folder / "head.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _RAY, "start", *options],
+            cwd=folder,
+            env=kept | settings,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    urls = (f"http://127.0.0.1:{ports['dashboard']}", f"ray://127.0.0.1:{ports['client']}")
+    head = Head(*urls, home=folder / "home")
+    try:
+        _wait_for(head, process, folder / "head.log")
+        yield head
+    finally:
+        _end(mark)
+        process.wait(30)
+
+
+def _wait_for(head: Head, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    give_up_at = time.monotonic() + _START_S
+    while process.poll() is None and time.monotonic() < give_up_at:
+        try:
+            if isinstance(head.get("/api/jobs/"), list):
+                return
+        except (OSError, urllib.error.HTTPError):
+            time.sleep(0.2)
+    pytest.fail(f"Ray's head did not start: {log.read_text()[-2000:]}")
+
+
+def _end(mark: str) -> None:
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(_MARK) == mark:
+                process.kill()
+        except psutil.Error:
+            continue
