@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from study.ledger import Event
 from study.records import Outcome
-from study.service.launcher import LAUNCH_FAILED
+from study.service.launcher import DRIVER_FAILED
 from study.service.pages.reading import LOST, Reading
 
 MOST_SHOWN = 20
@@ -14,7 +14,7 @@ TITLES = {
     "worker_lost": "A worker was lost",
     "pack_lost": "A pack was lost",
     "capped": "A cap was reached",
-    LAUNCH_FAILED: "The driver failed",
+    DRIVER_FAILED: "The driver failed",
 }
 LOST_TITLES = {
     Outcome.OUT_OF_MEMORY: "A trial ran out of memory",

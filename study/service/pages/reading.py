@@ -9,7 +9,7 @@ from typing import Any
 from study.halving import rung_steps
 from study.ledger import Claim, Event, Ledger, StudyRecord, StudyState, TrialActivity
 from study.records import Measurement, Outcome, Phase, RungRecord
-from study.service.views import is_starting, launch_problem
+from study.service.views import driver_problem, is_starting
 
 LOST = (Outcome.OUT_OF_MEMORY, Outcome.INFRA_FAILED, Outcome.CANCELLED)
 """Outcomes that say nothing of the method."""
@@ -135,5 +135,5 @@ def read(ledger: Ledger, study: str, *, now: float) -> Reading:
         events=ledger.events(study),
         newest={key: mine[-1] for key, mine in measured.items() if mine},
         starting=holder is None and is_starting(ledger, study, now=now),
-        problem="" if holder is not None else launch_problem(ledger, study),
+        problem="" if holder is not None else driver_problem(ledger, study),
     )

@@ -23,6 +23,10 @@ from study.service.pages.progress import PHASE_TITLES
 TEMPLATES = "study.service.pages.templates"
 STATIC = "study.service.pages.static"
 REPORT_STYLE = ("study.report.templates", "style.css")
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",  # with `no-referrer` a browser posts our own forms with `Origin: null`
+}
 STATIC_FILES = ("pages.css", "icon.svg", "live.js", "new.js")
 
 
@@ -68,7 +72,7 @@ def page(request: Request, template: str, *, status: int = 200, **values: Any) -
         values: what the template names.
     """
     html = _environment().get_template(template).render({**_frame(request), **values})
-    return HTMLResponse(html, status_code=status, headers={"Cache-Control": "no-store"})
+    return HTMLResponse(html, status_code=status, headers=HEADERS)
 
 
 def fragment(template: str, *, root: str, **values: Any) -> Fragment:

@@ -171,7 +171,8 @@ def _studies_place(request: Request) -> dict[str, str]:
 
 
 def _study_place(request: Request) -> dict[str, str]:
-    ray = context_of(request).settings.ray or ""
+    settings = context_of(request).settings
+    ray = settings.ray_url or settings.ray or ""
     return {"root": root_of(request), "ray_url": ray if ray.startswith(("http://", "https://")) else ""}
 
 
@@ -195,7 +196,7 @@ def _comparison_url(context: Context, study: str) -> str:
 
     uri = context.settings.tracking_uri or context.home.tracking_uri
     try:
-        return comparison_url(context.ledger, study, uri)
+        return comparison_url(context.ledger, study, uri, context.settings.mlflow_url)
     except SpecError as error:
         raise Problem(409, str(error)) from None
 

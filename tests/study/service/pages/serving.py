@@ -1,7 +1,6 @@
 """A real server for the pages, and a real browser to look at them."""
 
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +10,8 @@ from typing import Any
 import pytest
 
 from study.service.launcher import Launcher
-from study.service.server import make_server
 from study.service.settings import ServiceSettings
+from tests.study.service.support import serving
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
@@ -36,17 +35,8 @@ PATIENCE_S = 30.0
 def served(home: Path, launcher: Launcher | None = None, **settings: Any) -> Iterator[str]:
     """The address of a service over a home, for the duration of a block."""
     settings = {"rate_per_s": 1000.0, "burst": 10_000, "poll_s": 0.3, "port": 0} | settings
-    server = make_server(ServiceSettings(home=home, **settings), launcher)
-    thread = threading.Thread(target=server.run, name="server")
-    thread.start()
-    try:
-        wait_until(lambda: server.started, "the server starts")
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        server.force_exit = True
-        thread.join(PATIENCE_S)
+    with serving(ServiceSettings(home=home, **settings), launcher) as running:
+        yield running.url
 
 
 @contextmanager

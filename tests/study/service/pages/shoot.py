@@ -1,11 +1,14 @@
 """Write the pictures of the pages that the documentation shows: `python -m tests.study.service.pages.shoot`."""
 
 import base64
+import io
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from study.ledger import Ledger, Scope
 from study.service.tokens import create_token
@@ -13,6 +16,8 @@ from tests.study.service.pages.planted import STUDY, PlantedLauncher, plant, spe
 from tests.study.service.pages.serving import chromium, look, served, wait_until
 
 FOLDER = Path(__file__).parents[4] / "docs" / "images" / "service"
+NUM_COLORS = 64
+"""Of a picture, so that it stays small."""
 NAME = "reviews-smollm2"
 SCREENS: Mapping[str, Mapping[str, Any]] = {
     "light": {"width": 1280, "scheme": "light"},
@@ -82,6 +87,7 @@ def pages(screen: str) -> dict[str, tuple[str, int, Callable[[Any], None]]]:
         "trials": (f"/studies/{NAME}/trials?family=grsgd&kind=stopped", 1000, lambda _: None),
         "new": ("/new", 1150, lambda _: None),
         "new-wrong": ("/new", 1150, mistyped),
+        "report": ("/studies/lora-plus-check/report", 1000, lambda _: None),
         "delete": ("/studies/lora-plus-check/delete", 620, lambda _: None),
         "missing": ("/studies/reviews-smolm2", 620, lambda _: None),
     }
@@ -111,7 +117,8 @@ def shoot(browser: Any, path: Path, *, most_px: int) -> None:
     shot = browser.execute_cdp_cmd(
         "Page.captureScreenshot", {"format": "png", "clip": clip, "captureBeyondViewport": True}
     )
-    path.write_bytes(base64.b64decode(shot["data"]))
+    picture = Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
+    picture.quantize(NUM_COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ def keep(ledger: Ledger, store: str, kind: RunKind, key: str, run: str) -> None:
 
 def test_focus_scroll_and_opened_details_survive_what_is_swapped(browser: Any, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/ledger.db"
-    plant(url, for_s=300.0, tick_s=33.0, study=spec(**SMALL))
+    plant(url, for_s=170.0, tick_s=33.0, study=spec(**SMALL))
     with served(tmp_path) as address, Ledger.open(url) as ledger:
         look(browser, f"{address}/studies/small", height=500)
         wait_until(lambda: named(browser, "#connection").text == "Live", "the page is live")

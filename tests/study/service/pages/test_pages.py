@@ -1,5 +1,6 @@
 """The pages over HTTP: who may see and change what, and that nothing of a study's text is taken for markup."""
 
+import dataclasses
 import json
 import re
 import time
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from study.ledger import Ledger, Scope, StudyState
+from study.ledger import Ledger, RunKind, Scope, StudyState, TrackedRun
 from study.records import Outcome
 from study.service.app import make_app
 from study.service.context import make_context
@@ -100,6 +101,7 @@ def test_pages_forbid_what_they_do_not_need(http: TestClient, ledger: Ledger) ->
     assert "unsafe-inline" not in headers["content-security-policy"]
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"  # else browsers send our own forms with `Origin: null`
 
 
 def test_files_are_kept_by_browsers_as_long_as_they_are_the_same(http: TestClient) -> None:
@@ -153,7 +155,7 @@ def test_stop_resume_and_delete(http: TestClient, launcher: NoDrivers) -> None:
     assert "Delete reviews?" in page(http, "/studies/reviews/delete")
     refused = http.post("/studies/reviews/delete", headers={"Accept": "text/html"})
     assert (refused.status_code, "being started" in refused.text) == (409, True)
-    kept.record_event("reviews", "launch_failed", {"job": "job 2", "log": "no room"})
+    kept.record_event("reviews", "driver_failed", {"job": "job 2", "log": "no room"})
     assert "no room" in page(http, "/studies/reviews")
     answer = http.post("/studies/reviews/delete", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
@@ -286,6 +288,26 @@ def test_signing_in_leads_nowhere_else(address: str, then: str) -> None:
 def test_a_comparison_that_is_not_there_yet_is_told(http: TestClient, ledger: Ledger) -> None:
     html = page(http, f"/studies/{STUDY}/mlflow", status=409)
     assert "has arrived at" in html
+
+
+def test_links_lead_where_browsers_find_the_parts(settings: ServiceSettings) -> None:
+    places = {
+        "ray": "http://head:8265",
+        "ray_url": "https://ray.example",
+        "tracking_uri": "http://mlflow:5000",
+    }
+    moved = dataclasses.replace(settings, **places, mlflow_url="https://mlflow.example")
+    app = make_app(moved, context=make_context(moved, NoDrivers()))
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        kept: Ledger = app.state.context.ledger
+        begin(kept, plan())
+        for kind, key in ((RunKind.EXPERIMENT, ""), (RunKind.FAMILY, "sgd")):
+            kept.intend_run(STUDY, "http://mlflow:5000", kind, key)
+            run = TrackedRun(kind=kind, key=key, run_id="7", shipped_measurement=0, shipped_state="")
+            kept.save_tracked_run(STUDY, "http://mlflow:5000", run)
+        assert 'href="https://ray.example"' in page(client, f"/studies/{STUDY}")
+        answer = client.get(f"/studies/{STUDY}/mlflow", follow_redirects=False)
+        assert answer.headers["location"].startswith("https://mlflow.example/#/compare-runs")
 
 
 def test_the_report_is_served_as_nobody(http: TestClient, ledger: Ledger, tmp_path: Path) -> None:
