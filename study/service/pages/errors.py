@@ -18,6 +18,10 @@ TITLES = {
     429: "Too many at once",
     503: "Not reachable for now",
 }
+FRAMED = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'self'",
+    "X-Frame-Options": "SAMEORIGIN",
+}
 NOTHING_HERE = "There is no page at this address. The study may have been deleted, or the address mistyped."
 
 
@@ -37,4 +41,6 @@ def error_page(request: Request, problem: Problem) -> Response:
         sentence=NOTHING_HERE if is_unrouted else problem.document["detail"],
     )
     told.headers.update(problem.headers)
+    if request.url.path.endswith("/report/html"):  # which stands in a frame of ours
+        told.headers.update(FRAMED)
     return told

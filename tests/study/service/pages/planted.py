@@ -17,6 +17,7 @@ from study.records import CALIBRATED, Ending, Measurement, Outcome, PlannedTrial
 from study.spec import StudySpec, parse_spec
 from study.stages import Stage, choose, stages
 from tests.study.report.synthetic import INIT, MANIFEST, loss
+from trainers.calibrated import Calibration
 
 STUDY = """
 name: reviews-smollm2
@@ -125,7 +126,16 @@ class PlantedDriver:
             "device_hours": total_s / 3600,
             "hours": total_s / 7200,
         }
-        detail = {"packs": 2, "cpus": 4, "gpus": 1, "lanes": LANES, "prediction": prediction}
+        calibration = Calibration(
+            lanes=LANES,
+            step_s={1: SECONDS_A_STEP, LANES: 3 * SECONDS_A_STEP},
+            evaluation_s={"select": 0.4, "report": 0.8},
+            memory_bytes=3_200_000_000,
+            device="cuda",
+            load_s=6.0,
+        )
+        where = {"packs": 2, "cpus": 4, "gpus": 1, "lanes": LANES}
+        detail = {**where, "calibration": calibration.to_json(), "prediction": prediction}
         self.ledger.record_event(name, CALIBRATED, detail)
         for pack, node in enumerate(NODES):
             self.ledger.record_event(name, "pack_ready", {"pack": pack, "node": node, "lanes": LANES})

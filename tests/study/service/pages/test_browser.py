@@ -217,7 +217,7 @@ def test_focus_scroll_and_opened_details_survive_what_is_swapped(browser: Any, t
 
 def _rung(key: str) -> Any:
     return RungRecord(
-        family=key.split("/")[1], trial=key, rung=60, value=0.7, cutoff=0.6, num_recorded=9, action="stop"
+        family=key.split("/")[1], trial=key, rung=180, value=0.7, cutoff=0.6, num_recorded=9, action="stop"
     )
 
 
