@@ -16,7 +16,7 @@ from tests.study.service.pages.planted import STUDY, PlantedLauncher, plant, spe
 from tests.study.service.pages.serving import chromium, look, served, wait_until
 
 FOLDER = Path(__file__).parents[4] / "docs" / "images" / "service"
-NUM_COLORS = 64
+NUM_COLORS = 200
 """Of a picture, so that it stays small."""
 NAME = "reviews-smollm2"
 SCREENS: Mapping[str, Mapping[str, Any]] = {
