@@ -13,6 +13,7 @@ import yaml
 from study.halving import OrderedHalving
 from study.ledger import Ledger, StudyState
 from study.plan import counted_plan
+from study.prediction import launch_prediction
 from study.records import CALIBRATED, Ending, Measurement, Outcome, PlannedTrial
 from study.spec import StudySpec, parse_spec
 from study.stages import Stage, choose, stages
@@ -109,33 +110,21 @@ class PlantedDriver:
         ledger.release_study(name, "planted")
 
     def _open_packs(self) -> None:
-        name, counts = self.spec.name, counted_plan(self.spec)["trial_counts"]
-        steps = self.spec.training.steps
-        seconds = {
-            phase: {
-                family: number * SECONDS_A_STEP * steps * (0.45 if phase == "search" else 1)
-                for family, number in families.items()
-            }
-            for phase, families in counts.items()
-        }
-        total_s = sum(sum(families.values()) for families in seconds.values())
-        prediction = {
-            "packs": 2,
-            "lanes": LANES,
-            "device_seconds": seconds,
-            "device_hours": total_s / 3600,
-            "hours": total_s / 7200,
-        }
+        name = self.spec.name
         calibration = Calibration(
             lanes=LANES,
-            step_s={1: SECONDS_A_STEP, LANES: 3 * SECONDS_A_STEP},
+            step_s={1: 3 * SECONDS_A_STEP, LANES: LANES * SECONDS_A_STEP},
             evaluation_s={"select": 0.4, "report": 0.8},
             memory_bytes=3_200_000_000,
             device="cuda",
             load_s=6.0,
         )
         where = {"packs": 2, "cpus": 4, "gpus": 1, "lanes": LANES}
-        detail = {**where, "calibration": calibration.to_json(), "prediction": prediction}
+        detail = {
+            **where,
+            "calibration": calibration.to_json(),
+            "prediction": launch_prediction(self.spec, calibration, len(NODES), LANES),
+        }
         self.ledger.record_event(name, CALIBRATED, detail)
         for pack, node in enumerate(NODES):
             self.ledger.record_event(name, "pack_ready", {"pack": pack, "node": node, "lanes": LANES})
