@@ -45,6 +45,18 @@ SERVED_BY = ("fastapi", "uvicorn", "starlette", "prometheus_client")
     multiple=True,
     help="A name by which browsers reach it; may be repeated. [those of loopback; beyond it, any]",
 )
+@click.option(
+    "--ray-url",
+    metavar="URL",
+    envvar="TRIALWRIGHT_RAY_URL",
+    help="Where browsers find Ray's dashboard. [at --ray]",
+)
+@click.option(
+    "--mlflow-url",
+    metavar="URL",
+    envvar="TRIALWRIGHT_MLFLOW_URL",
+    help="Where browsers find MLflow's pages. [at --tracking-uri]",
+)
 @home_option
 @tracking_option
 def serve(
@@ -56,6 +68,8 @@ def serve(
     allow_hosts: tuple[str, ...],
     home: str | None,
     tracking_uri: str | None,
+    ray_url: str | None,
+    mlflow_url: str | None,
 ) -> None:
     """Serve pages and an HTTP API on which a team launches and watches studies."""
     with _extra():
@@ -68,6 +82,8 @@ def serve(
         ray=ray,
         home=home,
         tracking_uri=tracking_uri,
+        ray_url=ray_url,
+        mlflow_url=mlflow_url,
         allow_paths=allow_paths,
         allow_hosts=allow_hosts,
     )

@@ -3,6 +3,7 @@
 from study.ledger.engine import connect_to_database
 from study.ledger.ledger import Ledger
 from study.ledger.rows import (
+    Attempt,
     Claim,
     Event,
     RunKind,
@@ -15,6 +16,7 @@ from study.ledger.rows import (
 )
 
 __all__ = [
+    "Attempt",
     "Claim",
     "Event",
     "Ledger",

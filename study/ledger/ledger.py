@@ -17,6 +17,7 @@ from search_spaces.errors import SpecError
 from study.ledger import access, activity, claims, measurements, studies, tracked, trials
 from study.ledger.engine import open_engine, shown, transaction
 from study.ledger.rows import (
+    Attempt,
     Claim,
     Event,
     RunKind,
@@ -186,6 +187,11 @@ class Ledger:
         """Every trial in planned order, with what a view of it must know."""
         with self._reading() as connection:
             return activity.listed(connection, studies.find(connection, study))
+
+    def attempts(self, study: str, key: str) -> list[Attempt]:
+        """Every start of one trial, the first one first."""
+        with self._reading() as connection:
+            return trials.attempts(connection, studies.find(connection, study), key)
 
     def trial_counts(self) -> dict[str, dict[str | None, int]]:
         """How many trials of each study ended in which way; those that have not ended under None."""

@@ -103,6 +103,22 @@ class TrialActivity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One start of a trial, and where it trained."""
+
+    number: int
+    """1 for the first."""
+    started_at: float
+    """Unix time in seconds."""
+    ended_at: float | None
+    """Unix time in seconds; absent while it is open."""
+    pack: int | None
+    """Number of its pack; absent before it has a place."""
+    node: str | None
+    """Address of that pack's node."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackedRun:
     """What was shipped of one run to one tracking store."""
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from search_spaces.errors import LedgerError, TrialFailedError
 from study.ledger import schema
+from study.ledger.rows import Attempt
 from study.records import Ending, Outcome, Phase, PlannedTrial, TrialRecord
 
 REOPENABLE = (Outcome.INFRA_FAILED, Outcome.OUT_OF_MEMORY, Outcome.CANCELLED)
@@ -99,6 +100,17 @@ def start(connection: Connection, study_id: int, key: str, now: float) -> int:
     connection.execute(update(schema.trial).where(_T.id == row.id).values(attempts=attempt))
     connection.execute(insert(schema.attempt).values(trial_id=row.id, number=attempt, started_at=now))
     return attempt
+
+
+def attempts(connection: Connection, study_id: int, key: str) -> list[Attempt]:
+    """Every start of a trial, the first one first."""
+    trial_id = number(connection, study_id, key)
+    query = (
+        select(_A.number, _A.started_at, _A.ended_at, _A.pack, _A.node)
+        .where(_A.trial_id == trial_id)
+        .order_by(_A.number)
+    )
+    return [Attempt(**row._asdict()) for row in connection.execute(query)]
 
 
 def place(connection: Connection, study_id: int, key: str, pack: int, node: str) -> None:

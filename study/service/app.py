@@ -72,3 +72,6 @@ def _mount_pages(app: FastAPI) -> None:
     pages = importlib.import_module(PAGES)
     if hasattr(pages, "router"):
         app.include_router(pages.router)
+        app.state.error_page = pages.error_page
+        app.state.feeds = pages.Feeds(app.state.context)
+        app.state.watches.also_close(app.state.feeds.close)

@@ -25,6 +25,10 @@ class ServiceSettings:
     """Ray cluster that drivers run on, such as `http://head:8265`; None: they are processes of this machine."""
     tracking_uri: str | None = None
     """MLflow store of the studies; None: a SQLite store in the home."""
+    ray_url: str | None = None
+    """Where a browser finds Ray's dashboard; None: at `ray`, if that is an address of the web."""
+    mlflow_url: str | None = None
+    """Where a browser finds MLflow's pages; None: at `tracking_uri`, if that is an address of the web."""
     allow_paths: tuple[Path, ...] = ()
     """Folders in which the models, rows and claims files of submitted studies may lie."""
     allow_hosts: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from search_spaces.errors import SpecError, TrialwrightError
@@ -31,6 +31,7 @@ class Watches:
         self._channels: dict[str, _Channel] = {}
         self._num_watchers = 0
         self._is_closed = False
+        self._others: list[Callable[[], None]] = []
 
     def admit(self) -> None:
         """Refuse one watcher too many.
@@ -70,11 +71,17 @@ class Watches:
                 del self._channels[study]
                 channel.close()
 
+    def also_close(self, close: Callable[[], None]) -> None:
+        """Have other streams end, too, when these do."""
+        self._others.append(close)
+
     def close(self) -> None:
         """End every stream; their watchers come back to the next service."""
         self._is_closed = True
         for channel in self._channels.values():
             channel.wake()
+        for close in self._others:
+            close()
 
 
 class _Channel:

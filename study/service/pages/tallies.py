@@ -1,0 +1,100 @@
+"""Trials counted by how they ended, for bars and tables."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from study.ledger import TrialActivity
+from study.records import Outcome
+from study.service.pages.reading import LOST, Reading
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One stretch of a bar."""
+
+    name: str
+    """`finished`, `stopped`, `diverged`, `lost` or `running`; also its class on the page."""
+    number: int
+    start: float
+    """From the left, in percent of the bar."""
+    width: float
+    """In percent of the bar."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """How many of some trials ended in which way."""
+
+    planned: int
+    finished: int = 0
+    stopped: int = 0
+    diverged: int = 0
+    lost: int = 0
+    running: int = 0
+
+    @property
+    def ended(self) -> int:
+        """Trials that need no more work."""
+        return self.finished + self.stopped + self.diverged + self.lost
+
+    @property
+    def waiting(self) -> int:
+        """Trials that have not begun, or wait to go on."""
+        return max(0, self.planned - self.ended - self.running)
+
+    @property
+    def done_frac(self) -> float:
+        """Share of the trials that have ended."""
+        return self.ended / self.planned if self.planned else 0.0
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The stretches of its bar, from the left; what waits is left empty."""
+        found, start = [], 0.0
+        for name in ("finished", "stopped", "diverged", "lost", "running"):
+            number = getattr(self, name)
+            width = 100 * number / max(1, self.planned)
+            if number:
+                found.append(Part(name=name, number=number, start=round(start, 2), width=round(width, 2)))
+            start += width
+        return tuple(found)
+
+    @property
+    def words(self) -> str:
+        """The bar in words."""
+        told = ", ".join(f"{part.number:,} {part.name}" for part in self.parts)
+        waiting = f"{self.waiting:,} waiting"
+        return f"{told}, {waiting}" if told and self.waiting else told or waiting
+
+
+def tally(trials: Iterable[TrialActivity], *, planned: int, runs: bool) -> Tally:
+    """Count trials.
+
+    Args:
+        trials: those that are laid out.
+        planned: how many there will be at least.
+        runs: whether the study has a driver, without which no trial is running.
+    """
+    outcomes: Counter[Outcome] = Counter()
+    running = laid_out = 0
+    for one in trials:
+        laid_out += 1
+        if one.record.ending is not None:
+            outcomes[one.record.ending.outcome] += 1
+        elif runs and one.running:
+            running += 1
+    return Tally(
+        planned=max(planned, laid_out),
+        finished=outcomes[Outcome.FINISHED],
+        stopped=outcomes[Outcome.STOPPED],
+        diverged=outcomes[Outcome.DIVERGED],
+        lost=sum(outcomes[outcome] for outcome in LOST),
+        running=running,
+    )
+
+
+def whole(reading: Reading) -> Tally:
+    """All trials of a study."""
+    planned = sum(sum(families.values()) for families in reading.counts.values())
+    return tally(reading.trials, planned=planned, runs=reading.holder is not None)
