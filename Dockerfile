@@ -20,7 +20,7 @@ RUN python -m build --wheel --no-isolation --outdir /wheels
 
 FROM ${PYTHON} AS environment
 ARG VARIANT=cpu
-ARG EXTRAS=cluster,reasoning
+ARG EXTRAS=cluster,service,reasoning
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/trialwright
 COPY constraints.txt /constraints.txt

@@ -1,5 +1,7 @@
 """Makes the buckets that are named, where they are not there yet; the AWS_* variables say at which store."""
 
+# ruff: noqa: INP001 (a script of the image, run by its path)
+
 import sys
 
 import boto3

@@ -13,8 +13,12 @@ import psutil
 from deploy.rehearsal.stack import ROOT, Service, Stack
 
 EXEC_TIMEOUT_S = 60.0
-PASSWD = "trialwright:x:1000:1000::/home/trialwright:/usr/sbin/nologin\npostgres:x:999:999::/:/usr/sbin/nologin\n"
+USERS = (
+    "trialwright:x:1000:1000::/home/trialwright:/usr/sbin/nologin\npostgres:x:999:999::/:/usr/sbin/nologin\n"
+)
 """The images' users."""
+RESOLVER = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
+"""Names are in /etc/hosts. An engine's resolver says at once that it knows no others and no IPv6; so does this."""
 
 
 class Container:
@@ -40,6 +44,7 @@ class Container:
         """
         (self._folder / "hosts").write_text(hosts_file)
         (self._folder / "passwd").write_text(_passwd())
+        (self._folder / "resolv.conf").write_text(RESOLVER)
         (self._folder / "scratch").mkdir()
         description = self._folder / "description.json"
         description.write_text(json.dumps(self._describe(stack, volumes)))
@@ -63,7 +68,9 @@ class Container:
         """Whether its health check succeeds now."""
         return self._init() is not None and self.run(self.service.check).returncode == 0
 
-    def run(self, command: Sequence[str], timeout_s: float = EXEC_TIMEOUT_S) -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, command: Sequence[str], timeout_s: float = EXEC_TIMEOUT_S
+    ) -> "subprocess.CompletedProcess[str]":
         """Run a command inside, as `docker compose exec` does.
 
         Args:
@@ -73,7 +80,17 @@ class Container:
         init = self._init()
         if init is None:
             raise RuntimeError(f"{self.host} does not run: {self.last_lines()}")
-        enter = ["nsenter", f"--target={init}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
+        enter = [
+            "nsenter",
+            f"--target={init}",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--pid",
+            "--root",
+            "--wd",
+        ]
         return subprocess.run(  # noqa: S603
             [*enter, *as_user(self.service), *command],
             env=self.service.environment | {"PATH": _path(self.service)},
@@ -114,6 +131,7 @@ class Container:
         binds: list[tuple[str, str, bool]] = [
             (str(self._folder / "hosts"), "/etc/hosts", True),
             (str(self._folder / "passwd"), "/etc/passwd", True),
+            (str(self._folder / "resolv.conf"), "/etc/resolv.conf", True),
         ]
         if service.is_ours:
             binds.append((sys.prefix, "/opt/trialwright", True))
@@ -164,5 +182,9 @@ def _paths_of_packages() -> list[str]:
 def _passwd() -> str:
     """This machine's users, but those whose ids the images' users have."""
     lines = Path("/etc/passwd").read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if line.split(":")[2] not in {"999", "1000"} and not line.startswith("postgres:")]
-    return "".join(kept) + PASSWD
+    kept = [
+        line
+        for line in lines
+        if line.split(":")[2] not in {"999", "1000"} and not line.startswith("postgres:")
+    ]
+    return "".join(kept) + USERS

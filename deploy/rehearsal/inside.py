@@ -14,7 +14,7 @@ from typing import Any
 
 
 def mount(*arguments: str) -> None:
-    """Run mount(8), and stop if it fails."""
+    """Run mount, and stop if it fails."""
     subprocess.run(["mount", *arguments], check=True)  # noqa: S603, S607
 
 

@@ -18,7 +18,9 @@ _HEALTHY, _ENDED_WELL = "service_healthy", "service_completed_successfully"
 class RunningStack:
     """The containers of a stack, each service once or as often as it is scaled."""
 
-    def __init__(self, stack: Stack, scale: Mapping[str, int], folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, stack: Stack, scale: Mapping[str, int], folder: Path, say: Callable[[str], None]
+    ) -> None:
         self._stack = stack
         self._scale = scale
         self._folder = folder
@@ -109,6 +111,8 @@ class RunningStack:
 
     def _logs(self, names: list[str]) -> str:
         return "\n".join(
-            f"--- {one.host}\n{one.last_lines()}" for name in names for one in self.of(name) if one.log.exists()
+            f"--- {one.host}\n{one.last_lines()}"
+            for name in names
+            for one in self.of(name)
+            if one.log.exists()
         )
-

@@ -96,9 +96,7 @@ def read_stack(variables: Mapping[str, str]) -> Stack:
     document = read_compose(variables)
     image = read_dockerfile(ROOT / "Dockerfile")
     return Stack(
-        services={
-            name: _service(name, content, image) for name, content in document["services"].items()
-        },
+        services={name: _service(name, content, image) for name, content in document["services"].items()},
         internal={
             name: bool((content or {}).get("internal")) for name, content in document["networks"].items()
         },

@@ -23,15 +23,19 @@ def stand_in(service: Service, stack: Stack) -> tuple[Service, str]:
         return _without_tini(service)
     ours = stack.image.environment["PATH"]
     if service.image.startswith("postgres:"):
-        said = "this machine's PostgreSQL with a small entry point in place of the image's; command, user and script as given"
-        return replace(service, command=(_ENTRY, *service.command)), said
+        return replace(service, command=(_ENTRY, *service.command)), (
+            "this machine's PostgreSQL, with a small entry point in place of the image's"
+        )
     python = f"{sys.prefix}/bin/python"
-    return replace(
-        service,
-        command=(f"{sys.prefix}/bin/moto_server", "-H", "0.0.0.0", "-p", "8333"),  # noqa: S104 (in its namespace)
-        check=(python, str(Path(__file__).parents[1] / "image/answers.py"), STORE_CHECK_URL),
-        environment=service.environment | {"PATH": ours, "HOME": "/tmp"},  # noqa: S108 (in its namespace)
-    ), f"moto stands in for {service.image.partition('@')[0]}: it keeps objects in memory and checks no credentials"
+    return (
+        replace(
+            service,
+            command=(f"{sys.prefix}/bin/moto_server", "-H", "0.0.0.0", "-p", "8333"),  # noqa: S104 (in its namespace)
+            check=(python, str(Path(__file__).parents[1] / "image/answers.py"), STORE_CHECK_URL),
+            environment=service.environment | {"PATH": ours, "HOME": "/tmp"},  # noqa: S108 (in its namespace)
+        ),
+        f"moto stands in for {service.image.partition('@')[0]}: it keeps objects in memory and checks no credentials",
+    )
 
 
 def missing_tools() -> list[str]:
@@ -49,4 +53,6 @@ def missing_tools() -> list[str]:
 def _without_tini(service: Service) -> tuple[Service, str]:
     if service.command[0] != "tini" or shutil.which("tini"):
         return service, ""
-    return replace(service, command=service.command[service.command.index("--") + 1 :]), "without tini, absent here"
+    return replace(
+        service, command=service.command[service.command.index("--") + 1 :]
+    ), "without tini, absent here"
