@@ -33,7 +33,7 @@ def read_dockerfile(path: Path) -> Image:
         if keyword == "ENTRYPOINT":
             entrypoint = json.loads(rest)
         elif keyword == "ENV":
-            environment.update(pair.split("=", 1) for pair in shlex.split(rest))
+            environment.update(_pair(word) for word in shlex.split(rest))
         elif keyword == "USER":
             user = rest
         elif keyword == "WORKDIR":
@@ -48,6 +48,11 @@ def read_dockerfile(path: Path) -> Image:
         working_dir=working_dir,
         copies=copies,
     )
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, _, value = word.partition("=")
+    return name, value
 
 
 def _last_stage(text: str) -> list[tuple[str, str]]:
