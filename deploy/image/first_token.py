@@ -18,7 +18,8 @@ ledger = Ledger.open(open_home(None).ledger_url)
 try:
     known = name in {token.name for token in ledger.tokens()}
     if not known:
-        ledger.add_token(name, Scope.RUN, digest(Path(file).read_text(encoding="utf-8").strip()))
+        secret = Path(file).read_text(encoding="utf-8").strip()
+        ledger.add_token(name, Scope.RUN, digest(secret), expires_at=None)
     print(f"Token {name}: {'was there' if known else 'registered'}.")  # noqa: T201
 finally:
     ledger.close()

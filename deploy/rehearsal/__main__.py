@@ -110,12 +110,16 @@ def _expect_closed_doors(urls: dict[str, str], *, has_service: bool) -> None:
 
 
 def _expect_results(running: RunningStack, dashboard: str, token: str) -> None:
-    nodes = nodes_of_packs(dashboard, token)
+    hosts = {
+        running.address(one.host, net): one.host
+        for one in running.of("worker-cpu")
+        for net in one.service.networks
+    }
+    nodes = {hosts[address] for address in nodes_of_packs(dashboard, token)}
     say(f"packs were on: {', '.join(sorted(nodes))}")
-    workers = {container.host for container in running.of("worker-cpu")}
     counts = count(*(running.containers[name] for name in ("postgres", "mlflow", "ray-head")))
     say(_sentence(counts))
-    _expect("nodes with packs", len(nodes), len(workers))
+    _expect("nodes with packs", len(nodes), NUM_WORKERS)
     _expect("trials that ended", counts.ended, counts.trials)
     for name in ("trials", "measurements", "runs", "artifacts"):
         if not getattr(counts, name):

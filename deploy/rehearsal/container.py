@@ -2,17 +2,21 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from deploy.rehearsal.network import ip
 from deploy.rehearsal.stack import ROOT, Service, Stack
 
 EXEC_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 20.0
 USERS = (
     "trialwright:x:1000:1000::/home/trialwright:/usr/sbin/nologin\npostgres:x:999:999::/:/usr/sbin/nologin\n"
 )
@@ -48,7 +52,7 @@ class Container:
         (self._folder / "scratch").mkdir()
         description = self._folder / "description.json"
         description.write_text(json.dumps(self._describe(stack, volumes)))
-        unshare = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child=SIGKILL"]
+        unshare = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork"]
         inside = [sys.executable, "-I", str(Path(__file__).with_name("inside.py")), str(description)]
         self.began = time.monotonic()
         with self.log.open("wb") as log:
@@ -106,17 +110,23 @@ class Container:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-number:])
 
     def end(self) -> None:
-        """End its first process; the kernel ends all others of its namespace with it."""
+        """End every process that is in its network namespace, where all of its descendants are.
+
+        Raises:
+            RuntimeError: one does not end.
+        """
         if self._process is None:
             return
-        if self._process.poll() is None:
-            init = self._init()
-            (psutil.Process(init) if init else self._process).kill()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(20)
+        self._process.kill()
+        self._process.wait(20)
+        give_up_at = time.monotonic() + END_TIMEOUT_S
+        while pids := ip("netns", "pids", self._namespace).split():
+            if time.monotonic() > give_up_at:
+                raise RuntimeError(f"processes of {self.host} do not end: {pids}")
+            for pid in map(int, pids):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
 
     def _init(self) -> int | None:
         """Id of its first process on this machine."""

@@ -63,9 +63,11 @@ class RunningStack:
         """End every process, the last started first, and remove namespaces and bridges."""
         for port in self._ports:
             port.close()
-        for container in reversed(self.containers.values()):
-            container.end()
-        self._networks.close()
+        try:
+            for container in reversed(self.containers.values()):
+                container.end()
+        finally:
+            self._networks.close()
 
     def _may_start(self, service: Service) -> bool:
         return all(self._met.get(name) == condition for name, condition in service.needs.items())

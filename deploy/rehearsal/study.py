@@ -139,7 +139,7 @@ def count(postgres: Container, mlflow: Container, head: Container) -> Counts:
 
 
 def nodes_of_packs(dashboard: str, token: str) -> set[str]:
-    """Host names of the nodes that packs were on, told by Ray's dashboard.
+    """Addresses of the nodes that packs were on, told by Ray's dashboard.
 
     Args:
         dashboard: its URL on this machine.
@@ -151,8 +151,8 @@ def nodes_of_packs(dashboard: str, token: str) -> set[str]:
         found: list[dict[str, Any]] = answer["data"]["result"]["result"]
         return found
 
-    names = {node["node_id"]: node["node_name"] for node in rows("nodes")}
-    return {names[actor["node_id"]] for actor in rows("actors") if actor["class_name"] == "PackActor"}
+    addresses = {node["node_id"]: node["node_ip"] for node in rows("nodes")}
+    return {addresses[actor["node_id"]] for actor in rows("actors") if actor["class_name"] == "PackActor"}
 
 
 def status_of(url: str, token: str = "", host: str = "") -> int:
