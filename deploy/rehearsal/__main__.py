@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -88,12 +88,32 @@ def _rehearse(folder: Path) -> None:
             launch_on_head(running.containers["ray-head"], folder / "models")
         _expect_results(running, urls["DASHBOARD_PORT"], (folder / "secrets/ray_token").read_text("utf-8"))
     except BaseException:
-        for container in running.containers.values():
-            if container.log.exists():
-                say(f"log of {container.host}:\n{container.last_lines(40)}")
+        _tell_all(running)
         raise
     finally:
         running.end()
+
+
+def _tell_all(running: RunningStack) -> None:
+    """What there is to find a failure's cause in: every log, the drivers' too, and the ledger's events."""
+    for container in running.containers.values():
+        if container.log.exists():
+            say(f"log of {container.host}:\n{container.last_lines(40)}")
+    told = {
+        "ray-head": ["sh", "-c", "tail -n 60 /tmp/ray/session_latest/logs/job-driver-*.log"],
+        "postgres": [
+            "psql",
+            "-U",
+            "postgres",
+            "-d",
+            "trialwright",
+            "-Atc",
+            "SELECT kind, detail FROM event ORDER BY id",
+        ],
+    }
+    for host, command in told.items():
+        with suppress(RuntimeError, KeyError):
+            say(f"{' '.join(command)}:\n{running.containers[host].run(command).stdout}")
 
 
 def _expect_closed_doors(urls: dict[str, str], *, has_service: bool) -> None:
