@@ -108,7 +108,7 @@ def _tell_all(running: RunningStack) -> None:
             "-d",
             "trialwright",
             "-Atc",
-            "SELECT kind, detail FROM event ORDER BY id",
+            "SELECT kind, detail FROM event",
         ],
     }
     for host, command in told.items():
