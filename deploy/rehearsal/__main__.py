@@ -3,7 +3,6 @@
 Ends with 0 when all held, 1 when something did not, 77 where this machine cannot (not root, or a program is missing).
 """
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -25,7 +24,6 @@ from deploy.rehearsal.stand_ins import missing_tools
 from deploy.rehearsal.study import (
     Counts,
     count,
-    launch_on_head,
     launch_through_service,
     nodes_of_packs,
     status_of,
@@ -34,6 +32,7 @@ from deploy.rehearsal.study import (
 
 CANNOT = 77
 NUM_WORKERS = 2
+ONCE_EACH = ("postgres", "store", "buckets", "mlflow", "ray-head", "first-token", "service")
 _MAKE_SECRETS_TIMEOUT_S = 30
 _began = time.monotonic()
 
@@ -63,29 +62,16 @@ def main() -> int:
 
 
 def _rehearse(folder: Path) -> None:
-    has_service = importlib.util.find_spec("study.client") is not None
-    once = [
-        "postgres",
-        "store",
-        "buckets",
-        "mlflow",
-        "ray-head",
-        *(["first-token", "service"] if has_service else []),
-    ]
     ports = {name: str(free_port()) for name in ("TRIALWRIGHT_PORT", "MLFLOW_PORT", "DASHBOARD_PORT")}
     places = {"TRIALWRIGHT_SECRETS": str(folder / "secrets"), "TRIALWRIGHT_MODELS": str(folder / "models")}
     stack = read_stack(ports | places | {"MLFLOW_WORKERS": "1", "WORKER_CPUS": "1"})
-    running = RunningStack(stack, dict.fromkeys(once, 1) | {"worker-cpu": NUM_WORKERS}, folder, say)
+    running = RunningStack(stack, dict.fromkeys(ONCE_EACH, 1) | {"worker-cpu": NUM_WORKERS}, folder, say)
     try:
         running.start()
         urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-        _expect_closed_doors(urls, has_service=has_service)
-        if has_service:
-            token = (folder / "secrets/service_token").read_text(encoding="utf-8")
-            launch_through_service(urls["TRIALWRIGHT_PORT"], token, folder / "report", say)
-        else:
-            say("this version has no service yet: the study is launched beside Ray's head")
-            launch_on_head(running.containers["ray-head"], folder / "models")
+        _expect_closed_doors(urls)
+        token = (folder / "secrets/service_token").read_text(encoding="utf-8")
+        launch_through_service(urls["TRIALWRIGHT_PORT"], token, folder / "report", say)
         _expect_results(running, urls["DASHBOARD_PORT"], (folder / "secrets/ray_token").read_text("utf-8"))
     except BaseException:
         _tell_all(running)
@@ -116,17 +102,16 @@ def _tell_all(running: RunningStack) -> None:
             say(f"{' '.join(command)}:\n{running.containers[host].run(command).stdout}")
 
 
-def _expect_closed_doors(urls: dict[str, str], *, has_service: bool) -> None:
+def _expect_closed_doors(urls: dict[str, str]) -> None:
     """Nobody comes in without a token or a password, or by another name."""
     runs = f"{urls['MLFLOW_PORT']}/api/2.0/mlflow/experiments/search?max_results=1"
     _expect("MLflow without a password", status_of(runs), 401)
     _expect("MLflow by an unknown name", status_of(runs, host="evil.example"), 403)
     _expect("Ray's jobs without a token", status_of(f"{urls['DASHBOARD_PORT']}/api/jobs/"), 401)
     _expect("Ray's jobs with a wrong token", status_of(f"{urls['DASHBOARD_PORT']}/api/jobs/", "wrong"), 403)
-    if has_service:
-        studies = f"{urls['TRIALWRIGHT_PORT']}/api/v1/studies"
-        _expect("the service without a token", status_of(studies), 401)
-        _expect("the service with a wrong token", status_of(studies, "twr_wrong"), 401)
+    studies = f"{urls['TRIALWRIGHT_PORT']}/api/v1/studies"
+    _expect("the service without a token", status_of(studies), 401)
+    _expect("the service with a wrong token", status_of(studies, "twr_wrong"), 401)
 
 
 def _expect_results(running: RunningStack, dashboard: str, token: str) -> None:
@@ -141,7 +126,7 @@ def _expect_results(running: RunningStack, dashboard: str, token: str) -> None:
     say(_sentence(counts))
     _expect("nodes with packs", len(nodes), NUM_WORKERS)
     _expect("trials that ended", counts.ended, counts.trials)
-    for name in ("trials", "measurements", "runs", "artifacts"):
+    for name in ("trials", "measurements", "runs", "artifacts", "checkpoints"):
         if not getattr(counts, name):
             raise RuntimeError(f"there are no {name} where the stack should keep them")
 

@@ -1,7 +1,6 @@
 """The study of the rehearsal, tiny, with a random model; how it is launched, watched and counted."""
 
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -31,7 +30,6 @@ phases:
   confirmation: {seeds: 2}
 resources: {packs: 2, lanes: 1, cpus_per_pack: 1}
 """
-STUDY_TIMEOUT_S = 150.0
 _COUNT_OBJECTS = """
 import boto3, sys
 pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=sys.argv[1])
@@ -100,23 +98,6 @@ def launch_through_service(url: str, token: str, out: Path, say: Callable[[str],
         say(f"report fetched: {', '.join(sorted(path.name for path in paths.values()))}")
 
 
-def launch_on_head(head: Container, models: Path) -> None:
-    """Launch the study beside Ray's head, as a session on the cluster would.
-
-    Args:
-        head: Ray's head.
-        models: what it sees as /srv/models.
-
-    Raises:
-        RuntimeError: the launch failed.
-    """
-    (models / "study.yaml").write_text(STUDY_FILE, encoding="utf-8")
-    command = ["trialwright", "launch", "/srv/models/study.yaml", "--address", "ray-head:6379", "--json"]
-    ended = head.run(["/opt/deploy/enter", *command], timeout_s=STUDY_TIMEOUT_S)
-    if ended.returncode:
-        raise RuntimeError(f"the launch ended with {ended.returncode}:\n{ended.stdout}\n{ended.stderr}")
-
-
 def count(postgres: Container, mlflow: Container, head: Container) -> Counts:
     """Ask the database and the object store what is there."""
 
@@ -168,16 +149,6 @@ def status_of(url: str, token: str = "", host: str = "") -> int:
     except urllib.error.HTTPError as error:
         return error.code
     return 200
-
-
-def wait_for(what: Callable[[], bool], timeout_s: float) -> bool:
-    """Whether something comes true in time."""
-    give_up_at = time.monotonic() + timeout_s
-    while not what():
-        if time.monotonic() > give_up_at:
-            return False
-        time.sleep(0.5)
-    return True
 
 
 def _get(url: str, token: str = "", host: str = "") -> bytes:
