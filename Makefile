@@ -6,6 +6,7 @@
 #   make check        everything that CI runs
 #   make validate     simulate the statistics engine against known truths (10 to 15 minutes on two cores)
 #   make bench        run every benchmark and keep its results (up to 10 minutes each; leave the machine alone)
+#   make rehearsal    run the stack of docker-compose.yml as plain processes, with a study on two nodes (root; two minutes)
 #   make mlflow       browse the tracked runs on http://127.0.0.1:5000
 #
 # constraints.txt pins torch. Where your package index offers that release as a CUDA build only (PyPI does, for Linux)
@@ -24,7 +25,7 @@ ifeq ($(strip $(PIP_EXTRA_INDEX_URL)),)
 unexport PIP_EXTRA_INDEX_URL
 endif
 
-.PHONY: install quickstart test check lint types layers wheel validate bench mlflow schema clean
+.PHONY: install quickstart test check lint types layers wheel validate bench rehearsal mlflow schema clean
 
 install: $(VENV)/.installed
 
@@ -72,6 +73,9 @@ bench: $(VENV)/.installed
 	@failed=; for script in $$(grep -l '^BENCHMARK = ' benchmarks/*.py); do \
 		$(BIN)/python $$script --save > /dev/null || failed="$$failed $$script"; \
 	done; test -z "$$failed" || { echo "These did not end:$$failed" >&2; exit 1; }
+
+rehearsal: $(VENV)/.installed-dev
+	$(BIN)/python -m deploy.rehearsal
 
 schema: install
 	$(BIN)/python -c 'import json; from study.spec import json_schema; print(json.dumps(json_schema(), indent=2))' \

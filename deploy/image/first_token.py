@@ -8,10 +8,9 @@ A name that is registered already is left alone, revoked or not: a token is repl
 import sys
 from pathlib import Path
 
-from study.service.tokens import digest
-
 from study.home import open_home
 from study.ledger import Ledger, Scope
+from study.service.tokens import digest
 
 name, file = sys.argv[1:]
 ledger = Ledger.open(open_home(None).ledger_url)
