@@ -21,7 +21,8 @@ _FILES = {
     "content": {
         media_type.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
         for media_type in (*MEDIA_TYPES.values(), "application/zip")
-    },
+    }
+    | {MEDIA_TYPES["json"]: {"schema": {"type": "object"}}},
 }
 
 
