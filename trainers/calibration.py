@@ -92,6 +92,7 @@ def _gains(timing: "_Timing", memory: DeviceMemory, most: int, say: Say) -> dict
         if not memory.has_room_for(more):
             say(f"{more} lanes would not fit in memory.")
             break
+        say(f"Timing {more} lanes: at most about {timing.seconds_for(more):.0f} s.")
         try:
             gains[more] = timing.gain(more, worth=gains[lanes] * LEAST_GAIN)
         except torch.OutOfMemoryError:
@@ -148,6 +149,11 @@ class _Timing:
                 f"Not even one trial of family {self._trials[0].family} fits in the memory of "
                 f"{self._workbench.foundation.device}: lower training.micro_batch or task.max_tokens, or free memory."
             ) from error
+
+    def seconds_for(self, lanes: int) -> float:
+        """About how long `gain` may take: its rounds and as many steps to begin with, if lanes bring nothing."""
+        steps_of_a_round = lanes + 1 + math.ceil(len(self._trials) / LEAST_ROUNDS)
+        return 2 * MOST_ROUNDS * steps_of_a_round * statistics.median(self._pace_s)
 
     def gain(self, lanes: int, *, worth: float) -> float:
         """Trial-steps per second of so many lanes, relative to lone trials of the same kinds.

@@ -37,6 +37,7 @@ class PackActor:
         """
         self._study = study
         self._instance = uuid4().hex
+        self._told: list[str] = []
         self._thread = TrainingThread(partial(_open, study, num_threads))
 
     def ping(
@@ -91,9 +92,20 @@ class PackActor:
             from study.packs.opening import calibrate_bench
 
             _use_precision(matmul_mode)
-            return calibrate_bench(bench, self._study, trials, most_lanes=most_lanes, num_packs=num_packs)
+            return calibrate_bench(
+                bench,
+                self._study,
+                trials,
+                most_lanes=most_lanes,
+                num_packs=num_packs,
+                say=self._told.append,
+            )
 
         return self._run(timed)
+
+    def told(self) -> list[str]:
+        """What a calibration has said so far, a sentence each."""
+        return list(self._told)
 
     def seat(self, ticket: str, planned: Mapping[str, Any]) -> None:
         """Have a trial seated as soon as a lane is free; returns at once.

@@ -148,6 +148,10 @@ class PackDesk:
         ready = [pack.actor for pack in self._packs if pack.is_ready]
         return [actor.calibrate.remote(trials, most_lanes, len(ready), matmul_mode) for actor in ready]
 
+    def told(self) -> Any:
+        """What a ready pack has said of its calibration; a reference to the sentences so far."""
+        return next(pack.actor for pack in self._packs if pack.is_ready).told.remote()
+
     def place(self, key: str) -> Place | None:
         """Give a trial to the ready pack with most free lanes; None where it cannot go now."""
         fit = self._with_room()

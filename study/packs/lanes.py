@@ -17,7 +17,7 @@ from trainers.calibrated import Calibration
 PATIENCE_S = 60.0
 """How long a calibration waits for further packs once one is ready: a cluster may be slow to give them room."""
 _TELL_AFTER_S = 15.0
-_LOOK_EVERY_S = 0.1
+_LOOK_EVERY_S, _TELL_EVERY_S = 0.1, 1.0
 
 
 def useful_lanes(spec: StudySpec, packs: Packs) -> int:
@@ -92,7 +92,7 @@ def choose_lanes(
     if is_over():
         return 1
     say("Finding out how many trials a worker should train together.")
-    found = _calibrations(desk, spec, most, matmul_mode, is_over)
+    found = _calibrations(desk, spec, most, matmul_mode, is_over=is_over, say=say)
     if not found:
         if not is_over():
             say("That could not be measured: each worker trains one trial at a time.")
@@ -110,17 +110,28 @@ def choose_lanes(
 
 
 def _calibrations(
-    desk: PackDesk, spec: StudySpec, most: int, matmul_mode: str, is_over: Callable[[], bool]
+    desk: PackDesk,
+    spec: StudySpec,
+    most: int,
+    matmul_mode: str,
+    *,
+    is_over: Callable[[], bool],
+    say: Callable[[str], None],
 ) -> list[Calibration]:
     """What the ready packs found; nothing where the run was over before, or where one of them could not."""
     waiting = desk.calibrations([_typical(spec, family) for family in spec.families], most, matmul_mode)
     found = []
+    num_told = 0
     while waiting and not is_over():
-        done, waiting = ray.wait(waiting, timeout=_LOOK_EVERY_S)
+        done, waiting = ray.wait(waiting, timeout=_TELL_EVERY_S)
         try:
             found += [Calibration.from_json(document) for document in ray.get(done)]
+            told = ray.get(desk.told())
         except ray.exceptions.RayError:
             return []
+        for sentence in told[num_told:]:
+            say(sentence)
+        num_told = len(told)
     return [] if waiting else found
 
 

@@ -1,6 +1,6 @@
 """What a pack's thread does with plain data from the driver: it loads the base and builds trials. Loads torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,8 @@ def calibrate_bench(
     *,
     most_lanes: int,
     num_packs: int,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """What `trainers.calibration.calibrate` finds, as JSON; arguments as for `PackActor.calibrate`."""
+    """What `trainers.calibration.calibrate` finds, as JSON; arguments as for it and for `PackActor.calibrate`."""
     setups = [trial_setup(study, planned) for planned in trials]
-    return calibrate(bench, setups, most_lanes=most_lanes, num_packs=num_packs).to_json()
+    return calibrate(bench, setups, most_lanes=most_lanes, num_packs=num_packs, say=say).to_json()

@@ -1,5 +1,6 @@
 """Calibration: lanes are added for as long as they pay, and nothing of the timing stays behind."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,6 +34,9 @@ class Planted:
 
     def time_alone(self) -> None:
         """The lone trial has been timed."""
+
+    def seconds_for(self, lanes: int) -> float:
+        return float(lanes)
 
     def gain(self, lanes: int, *, worth: float) -> float:
         assert worth > 1
@@ -111,7 +115,9 @@ def test_timing_leaves_base_folders_and_measurements_as_they_were(tmp_path):
     assert found.lanes in {1, 2}
     assert all(0 < seconds < 5 for seconds in (*found.step_s.values(), *found.evaluation_s.values()))
     assert found.memory_bytes > 0
-    assert any("2 lanes train" in sentence for sentence in said)
+    timed, gained = said
+    assert re.fullmatch(r"Timing 2 lanes: at most about \d+ s\.", timed)
+    assert "2 lanes train" in gained
     assert not any((tmp_path / one.family).exists() for one in trials)
     after = dict(shared.foundation.model.named_parameters())
     assert after.keys() == before.keys()
