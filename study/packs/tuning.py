@@ -8,7 +8,10 @@ from pathlib import Path
 
 from study.coordinator import Coordinator
 from study.packs.desk import PackDesk
+from trainers.store_settings import CREDENTIALS
 
+_SECRETS = {*CREDENTIALS, "AWS_SECURITY_TOKEN"}
+"""Ray Tune writes these of the driver into its clients' runtime environment, and so into Ray's logs (seen on 2.60)."""
 MOST_CLIENTS = 10_000
 """Trials at a time at the most; how many there are is the desk's to say, since packs come and go."""
 _ENVIRONMENT = {
@@ -41,11 +44,13 @@ def tune_trials(
     """
     os.environ.update(_ENVIRONMENT)
     from ray import tune
+    from ray.tune.execution import class_cache
 
     from study.packs.client import PackClient
     from study.scheduling import Alarm, ReportDesk, StopWhen, TrialSource
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    class_cache.ENV_VARS_TO_PROPAGATE = set(class_cache.ENV_VARS_TO_PROPAGATE) - _SECRETS
     alarm = Alarm()
     shutil.rmtree(notes_dir / name, ignore_errors=True)
     tuner = tune.Tuner(
