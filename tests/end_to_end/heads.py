@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,9 +105,17 @@ def _wait_for(head: Head, process: "subprocess.Popen[bytes]", log: Path) -> None
 
 
 def _end(mark: str) -> None:
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(_MARK) == mark:
+    """End what carries the mark until nothing does: some start others while they are being ended."""
+    give_up_at = time.monotonic() + 20
+    while (living := list(_marked(mark))) and time.monotonic() < give_up_at:
+        for process in living:
+            with suppress(psutil.Error):
                 process.kill()
-        except psutil.Error:
-            continue
+        time.sleep(0.2)
+
+
+def _marked(mark: str) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(_MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
