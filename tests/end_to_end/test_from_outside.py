@@ -37,7 +37,7 @@ LONG = STUDY_FILE.replace("steps: 8", "steps: 200").replace(
     "eval_every: 2, checkpoint_every: 2", "eval_every: 50"
 )
 LONG = (
-    LONG.replace("trials: 6", "trials: 3").replace("grace_steps: 2", "grace_steps: 50").replace("+30", "-1")
+    LONG.replace("trials: 6", "trials: 3").replace("grace_steps: 2", "grace_steps: 50").replace("e+10", "e-1")
 )
 LONG = re.sub(r"  sensitivity: .*\n", "", LONG)
 """Ten trials of some seconds, so that there is time to look at them."""

@@ -362,7 +362,7 @@ def test_the_other_commands_read_what_the_study_left(place, twin, tmp_path):
     assert {"trials.csv", "trials.parquet"} <= {path.name for path in (tmp_path / "tables").iterdir()}
     assert all(Path(line).exists() for line in made.out.splitlines())
     compare = run(place, "compare", STUDY, "--no-open", *home)
-    assert compare.out.startswith("http://127.0.0.1:5000/#/compare-runs?runs=")
+    assert compare.out.startswith("http://127.0.0.1:5000/#/experiments/")
 
 
 @pytest.mark.parametrize(

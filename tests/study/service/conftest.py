@@ -29,7 +29,7 @@ def launcher() -> NoDrivers:
 
 @pytest.fixture
 def settings(home: Path) -> ServiceSettings:
-    return ServiceSettings(home=home, poll_s=0.05, heartbeat_s=0.5)
+    return ServiceSettings(home=home, port=0, poll_s=0.05, heartbeat_s=0.5)
 
 
 @pytest.fixture

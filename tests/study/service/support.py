@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from study.ledger import Scope
 from study.service.context import Context, make_context
 from study.service.launcher import LocalLauncher
 from study.service.server import make_server
-from study.service.settings import ServiceSettings
+from study.service.settings import DEFAULT_PORT, ServiceSettings
 from study.service.tokens import create_token
 from study.spec import parse_spec
 from tests.study.claims.claims_files import MINIMAL, write
@@ -72,7 +72,9 @@ class Running:
 
 @contextmanager
 def serving(settings: ServiceSettings, launcher: Any = None) -> Iterator[Running]:
-    """A service that answers, for the duration of a block."""
+    """A service that answers, for the duration of a block; on a free port where none was chosen."""
+    if settings.port == DEFAULT_PORT:
+        settings = replace(settings, port=0)
     server = make_server(settings, launcher)
     app: Any = server.config.app
     thread = threading.Thread(target=server.run, daemon=True)

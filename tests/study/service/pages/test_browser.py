@@ -174,7 +174,7 @@ def test_the_comparison_leads_into_mlflow(browser: Any, tmp_path: Path) -> None:
             look(browser, f"{address}/studies/small")
             named(browser, '.links a[href$="/mlflow"]').click()
             wait_until(lambda: browser.current_url.startswith(f"{mlflow.uri}/#/"), "MLflow is opened")
-            wait_until(lambda: "family-rsgd" in text(browser, "body"), "MLflow compares the families")
+            wait_until(lambda: "small" in text(browser, "body"), "MLflow shows the study's page")
             assert "family-adamw" in text(browser, "body")
             browser.get("about:blank")
     browser.get_log("browser")  # MLflow's own

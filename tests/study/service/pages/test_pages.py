@@ -307,7 +307,7 @@ def test_links_lead_where_browsers_find_the_parts(settings: ServiceSettings) -> 
             kept.save_tracked_run(STUDY, "http://mlflow:5000", run)
         assert 'href="https://ray.example"' in page(client, f"/studies/{STUDY}")
         answer = client.get(f"/studies/{STUDY}/mlflow", follow_redirects=False)
-        assert answer.headers["location"].startswith("https://mlflow.example/#/compare-runs")
+        assert answer.headers["location"].startswith("https://mlflow.example/#/experiments/")
 
 
 def test_the_report_is_served_as_nobody(http: TestClient, ledger: Ledger, tmp_path: Path) -> None:
@@ -331,12 +331,12 @@ def events(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
 
 
 def test_a_stream_sends_what_changed_and_nothing_else(settings: ServiceSettings) -> None:
-    import httpx
+    import httpx2
 
     with serving(settings, NoDrivers()) as running:
         ledger = running.context.ledger
         begin(ledger, plan())
-        with httpx.stream("GET", f"{running.url}/live/studies/{STUDY}", timeout=20) as answer:
+        with httpx2.stream("GET", f"{running.url}/live/studies/{STUDY}", timeout=20) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             told = events(answer.iter_lines())
             first = [next(told) for _ in range(9)]
