@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from study.ledger import Ledger, RunKind, TrackedRun
+from study.ledger import Ledger
 from study.records import Ending, Outcome, RungRecord
 from study.service.launcher import Launcher, LocalLauncher
 from study.spec import STUDY_TEMPLATE
+from study.tracking import Tracker
 from tests.study.report.synthetic import INIT
 from tests.study.servers import mlflow_server
 from tests.study.service.pages.planted import PlantedLauncher, plant, spec
@@ -157,35 +158,23 @@ def open_comparison(browser: Any, address: str, name: str) -> None:
 
 
 def test_the_comparison_leads_into_mlflow(browser: Any, tmp_path: Path) -> None:
-    from mlflow import MlflowClient
-
     home, url = tmp_path / "home", f"sqlite:///{tmp_path}/home/ledger.db"
     home.mkdir()
     plant(url, for_s=100.0, tick_s=33.0, study=spec(**SMALL))
-    with mlflow_server(tmp_path) as mlflow, Ledger.open(url) as ledger:
-        client = MlflowClient(mlflow.uri)
-        experiment = client.create_experiment("small")
-        for family in ("rsgd", "adamw"):
-            run = client.create_run(experiment, run_name=f"family-{family}").info.run_id
-            client.log_metric(run, "select_loss_nats", 0.5)
-            keep(ledger, mlflow.uri, RunKind.FAMILY, family, run)
-        keep(ledger, mlflow.uri, RunKind.EXPERIMENT, "", experiment)
+    with mlflow_server(tmp_path) as mlflow:
+        tracker = Tracker(
+            ledger_url=url, study="small", tracking_uri=mlflow.uri, artifacts_dir=tmp_path / "artifacts"
+        )
+        tracker.start()
+        assert tracker.close(60).is_empty
         with served(home, tracking_uri=mlflow.uri) as address:
             look(browser, f"{address}/studies/small")
             named(browser, '.links a[href$="/mlflow"]').click()
             wait_until(lambda: browser.current_url.startswith(f"{mlflow.uri}/#/"), "MLflow is opened")
-            wait_until(lambda: "small" in text(browser, "body"), "MLflow shows the study's page")
-            assert "family-adamw" in text(browser, "body")
+            wait_until(lambda: "Families" in text(browser, "body"), "MLflow shows the families' page")
+            wait_until(lambda: "rsgd" in text(browser, "body"), "MLflow lists the families")
             browser.get("about:blank")
     browser.get_log("browser")  # MLflow's own
-
-
-def keep(ledger: Ledger, store: str, kind: RunKind, key: str, run: str) -> None:
-    """Note a run as the tracker does."""
-    ledger.intend_run("small", store, kind, key)
-    ledger.save_tracked_run(
-        "small", store, TrackedRun(kind=kind, key=key, run_id=run, shipped_measurement=0, shipped_state="")
-    )
 
 
 def test_focus_scroll_and_opened_details_survive_what_is_swapped(browser: Any, tmp_path: Path) -> None:
