@@ -57,7 +57,9 @@ def watched(ledger: Ledger, study: str, *, now: float | None = None) -> Watched:
         return Watched(document=document, is_over=document["state"] in _ENDED)
     problem = driver_problem(ledger, study)
     waits = document["driver"] is not None or is_starting(ledger, study, now=now)
-    return Watched(document=document, is_over=not waits, problem=problem)
+    # What was read after the document may be of a driver that has come since: then there is more to tell.
+    is_over = not waits and status_document(ledger, study)["state"] == document["state"]
+    return Watched(document=document, is_over=is_over, problem=problem if is_over else "")
 
 
 def is_starting(ledger: Ledger, study: str, *, now: float | None = None) -> bool:

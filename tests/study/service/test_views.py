@@ -1,0 +1,26 @@
+"""What a watcher is told while a driver writes between two looks at the ledger."""
+
+from pathlib import Path
+
+import pytest
+
+from study.ledger import Ledger, StudyState
+from study.service import views
+from tests.study.samples import MANIFEST, SPEC, STUDY
+
+
+def test_a_study_that_ends_while_it_is_looked_at_is_not_over_before_that_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        ledger.create_study(STUDY, SPEC, "ab" * 32, MANIFEST)
+
+        def driven_meanwhile(*_: object, **__: object) -> bool:
+            ledger.set_study_state(STUDY, StudyState.FINISHED)
+            return False
+
+        monkeypatch.setattr(views, "is_starting", driven_meanwhile)
+        first = views.watched(ledger, STUDY)
+        assert (first.document["state"], first.is_over) == ("planned", False)
+        second = views.watched(ledger, STUDY)
+        assert (second.document["state"], second.is_over) == ("finished", True)
