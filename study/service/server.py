@@ -41,6 +41,7 @@ def serve(settings: ServiceSettings, launcher: Launcher | None = None) -> None:
         SpecError: it would be open to others without a token, or cannot open its ledger or its port.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # a new ledger is no news
     server = make_server(settings, launcher)
     try:
         server.run()
