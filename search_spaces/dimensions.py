@@ -218,7 +218,10 @@ def _read_kind(kind: str, values: Any, at_most: str | None) -> Dimension:
     if kind == "choices":
         return Category(tuple(values), at_most)
     if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):  # noqa: PLR2004
-        raise SpecError(f"{{{kind}: {list(values)}}} needs two numbers, the lower end and the upper end.")
+        raise SpecError(
+            f"{{{kind}: {list(values)}}} needs two numbers, the lower end and the upper end: "
+            f"write {{{kind}: [low, high]}}."
+        )
     low, high = values
     if kind == "int":
         return Integer(low, high, at_most)

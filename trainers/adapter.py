@@ -1,5 +1,7 @@
 """An adapter attached to the frozen base for one trial: its weights, its optimizer and its scores."""
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,6 +10,7 @@ from typing import Any
 import torch
 from peft import PeftModel, TaskType, get_peft_model
 from peft.utils import CONFIG_NAME
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from search_spaces.designs import derived_seed
@@ -101,10 +104,10 @@ class AttachedAdapter:
             StoreAwayError: the object store did not take it.
         """
         if isinstance(folder, Path):
-            self.model.save_pretrained(folder, safe_serialization=True)
+            self._save_at(folder)
             return
         with TemporaryDirectory() as scratch:
-            self.model.save_pretrained(scratch, safe_serialization=True)
+            self._save_at(Path(scratch))
             written = sorted(Path(scratch).iterdir(), key=lambda path: path.name == CONFIG_NAME)
             parent, _, name = folder.path.rpartition("/")
             StoreFolder(parent).write(name, {path.name: path.read_bytes() for path in written})
@@ -112,6 +115,15 @@ class AttachedAdapter:
     def detach(self) -> None:
         """Take the adapter off the base."""
         self.model.unload()
+
+    def _save_at(self, folder: Path) -> None:
+        try:
+            self.model.save_pretrained(folder, safe_serialization=True)
+        except SafetensorError as error:
+            found = re.search(r"\(os error (\d+)\)", str(error))  # how it tells of a full disk
+            if found is None:
+                raise
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(folder)) from None
 
     def _named_weights(self) -> dict[str, nn.Parameter]:
         return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}

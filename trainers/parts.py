@@ -96,9 +96,9 @@ def find_part(requirement: str) -> Part:
     if part is None:
         raise unknown("part", name, PARTS)
     if version != part.version:
-        written = f"version {version}" if version else "no version"
+        written = f"not for version {version}" if version else "and none is named"
         raise SpecError(
-            f"Part {name!r} is verified for one release only, not for {written}: write {part.requirement}."
+            f"Part {name!r} is verified for one release only, {written}: write {part.requirement}."
         )
     return part
 
@@ -107,7 +107,9 @@ def is_ready(part: Part, parts_dir: Path) -> bool:
     """Whether the part's folder is there, of this release and prepared as this version prepares it."""
     try:
         marker = json.loads((part.folder(parts_dir) / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(marker, dict):
         return False
     return bool(marker.get("sha256") == part.sha256 and marker.get("preparation") == PREPARATION_VERSION)
 

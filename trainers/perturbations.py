@@ -3,34 +3,50 @@
 Nothing is trained, and everything is put back: the weights after a perturbation are those before it, to the bit.
 What is random derives by SHA-256 from the trial's seed and the perturbation, never from the worker or the clock.
 
-Dimensions: L lanes, T tokens, E experts.
+An evaluation of one disturbed adapter is what packs make in lanes (`trainers.pack`).
 """
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from search_spaces.designs import derived_seed
 from trainers.adapter import AttachedAdapter
-from trainers.moe_lora import MoeLoraLayer, adapter_parameters, moe_lora_layers, replaced_gating
-from trainers.moe_lora.experts import Gating
-from trainers.moe_lora.gating import top_k_gates
+from trainers.moe_lora import moe_lora_layers
+from trainers.moe_lora.disturbance import Disturbance, disturbed
+from trainers.moe_lora.layer import AdapterSettings
 from trainers.objective import Evaluation
 from trainers.perturbation_kinds import Perturbation
 from trainers.tasks import Example, Row, encode_rows
 from trainers.workbench import Workbench
 
 
+@dataclass(frozen=True, kw_only=True)
+class DisturbedEvaluation:
+    """One evaluation on the report split of an adapter, of its rows or of both, disturbed."""
+
+    adapter: AttachedAdapter
+    perturbation: Perturbation
+    seed: int
+    """The trial's."""
+    disturbance: Disturbance
+    """What the perturbation, or this part of it, does to the adapter."""
+
+    @property
+    def words_dropped(self) -> tuple[float, int] | None:
+        """Probability of each word and seed; None where the rows are as they are."""
+        if self.perturbation.kind != "words_dropped":
+            return None
+        return self.perturbation.amount or 0.0, derived_seed(self.seed, self.perturbation.name)
+
+
 def perturbed_scores(
     adapter: AttachedAdapter, workbench: Workbench, perturbations: Sequence[Perturbation], *, seed: int
 ) -> dict[str, float]:
-    """Scores on the report split under each perturbation.
+    """Scores on the report split under each perturbation, one evaluation at a time on the adapter itself.
 
     Args:
         adapter: trained, on the base of `workbench`; left as it was.
@@ -39,96 +55,58 @@ def perturbed_scores(
         seed: the trial's seed.
 
     Returns:
+        As `perturbation_metrics`.
+    """
+    scores: dict[DisturbedEvaluation, Evaluation] = {}
+    for one in disturbed_evaluations(adapter, perturbations, seed=seed):
+        with disturbed(adapter.model, one.disturbance):
+            scores[one] = adapter.evaluate(workbench, examples_of(one, workbench))
+    return perturbation_metrics(scores)
+
+
+def disturbed_evaluations(
+    adapter: AttachedAdapter, perturbations: Sequence[Perturbation], *, seed: int
+) -> list[DisturbedEvaluation]:
+    """The evaluations that perturbations ask for: one of each expert where it is dropped, none of the impossible.
+
+    Args:
+        adapter: trained.
+        perturbations: what to disturb, one at a time.
+        seed: the trial's seed.
+    """
+    settings = moe_lora_layers(adapter.model)[0].moe_lora_settings["default"]
+    return [
+        DisturbedEvaluation(adapter=adapter, perturbation=perturbation, seed=seed, disturbance=disturbance)
+        for perturbation in perturbations
+        for disturbance in _disturbances(perturbation, settings, seed)
+    ]
+
+
+def examples_of(evaluation: DisturbedEvaluation, workbench: Workbench) -> Sequence[Example]:
+    """The rows that an evaluation reads; the same for all that are alike in `words_dropped`."""
+    if evaluation.words_dropped is None:
+        return workbench.data.report
+    rows = with_words_dropped(workbench.report_rows, *evaluation.words_dropped)
+    base = workbench.foundation
+    return encode_rows(rows, base.tokenizer, kind=base.kind, max_tokens=workbench.workload.task.max_tokens)
+
+
+def perturbation_metrics(scores: Mapping[DisturbedEvaluation, Evaluation]) -> dict[str, float]:
+    """What the evaluations of one adapter come to, each perturbation's by their mean.
+
+    Returns:
         `perturbed.<name>.loss` in nats and `perturbed.<name>.accuracy`. A perturbation that is impossible here
         (a top-k of 0, or above the number of experts) is absent, and so is one whose loss is not finite.
     """
+    by_name: dict[str, list[Evaluation]] = {}
+    for one, score in scores.items():
+        by_name.setdefault(one.perturbation.name, []).append(score)
     found: dict[str, float] = {}
-    for perturbation in perturbations:
-        scores = list(_evaluations(adapter, workbench, perturbation, seed))
-        if not scores or not all(math.isfinite(score.loss_nats) for score in scores):
-            continue
-        found[f"perturbed.{perturbation.name}.loss"] = _mean([score.loss_nats for score in scores])
-        found[f"perturbed.{perturbation.name}.accuracy"] = _mean([score.accuracy for score in scores])
+    for name, alike in by_name.items():
+        if all(math.isfinite(score.loss_nats) for score in alike):
+            found[f"perturbed.{name}.loss"] = _mean([score.loss_nats for score in alike])
+            found[f"perturbed.{name}.accuracy"] = _mean([score.accuracy for score in alike])
     return found
-
-
-def without_expert(expert: int) -> Gating:
-    """Gating in which one expert is gone: a token that had selected it shares its gates among the rest.
-
-    The gates that are left are renormalised, and no other expert takes the place. A token that had selected this
-    expert alone gets nothing from the layer's experts.
-    """
-
-    def gating(logits_LTE: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-        gates_LTE, selected_LTE = top_k_gates(logits_LTE, top_k)
-        if expert >= logits_LTE.shape[-1]:
-            return gates_LTE, selected_LTE
-        had_it_LT1 = selected_LTE[..., expert : expert + 1]
-        left_LTE = selected_LTE.clone()
-        left_LTE[..., expert] = False
-        renormalised_LTE = (
-            logits_LTE.masked_fill(~left_LTE, -math.inf).softmax(-1).masked_fill(~left_LTE, 0.0)
-        )
-        return torch.where(had_it_LT1, renormalised_LTE, gates_LTE), left_LTE
-
-    return gating
-
-
-def noisy(scale: float, seed: int) -> Gating:
-    """Gating over logits with independent normal noise of standard deviation `scale`, drawn on the CPU."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def gating(logits_LTE: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-        noise_LTE = torch.randn(logits_LTE.shape, generator=generator).to(logits_LTE)
-        return top_k_gates(logits_LTE + scale * noise_LTE, top_k)
-
-    return gating
-
-
-def tempered(temperature: float) -> Gating:
-    """Gating over logits divided by a temperature: above 1 the gates are flatter, the selection the same."""
-
-    def gating(logits_LTE: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-        return top_k_gates(logits_LTE / temperature, top_k)
-
-    return gating
-
-
-def with_top_k(num_selected: int) -> Gating:
-    """Gating that selects another number of experts."""
-
-    def gating(logits_LTE: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-        del top_k
-        return top_k_gates(logits_LTE, num_selected)
-
-    return gating
-
-
-def quantized(weight: Tensor, bits: int) -> Tensor:
-    """A weight rounded to 2^bits - 1 levels, symmetric about 0, one scale for each output row (the last axis).
-
-    Round-to-nearest with the row's largest magnitude as the last level: no value is clipped.
-    """
-    largest_level = (1 << (bits - 1)) - 1
-    step = weight.abs().amax(-1, keepdim=True) / largest_level
-    levels = (weight / step.where(step > 0, 1.0)).round().clamp(-largest_level, largest_level)
-    return levels * step
-
-
-@contextmanager
-def quantized_experts(model: nn.Module, bits: int) -> Iterator[None]:
-    """Round A and B of all experts inside the block; afterwards they are what they were, to the bit."""
-    weights = [weight for pair in adapter_parameters(model).experts for weight in (pair.A, pair.B)]
-    kept = [weight.detach().clone() for weight in weights]
-    try:
-        with torch.no_grad():
-            for weight in weights:
-                weight.copy_(quantized(weight, bits))
-        yield
-    finally:
-        with torch.no_grad():
-            for weight, original in zip(weights, kept, strict=True):
-                weight.copy_(original)
 
 
 def with_words_dropped(rows: Sequence[Row], probability: float, seed: int) -> list[Row]:
@@ -149,58 +127,25 @@ def _thinned(prompt: str, probability: float, generator: np.random.Generator) ->
     return "".join(kept).lstrip()
 
 
-def _evaluations(
-    adapter: AttachedAdapter, workbench: Workbench, perturbation: Perturbation, seed: int
-) -> Iterator[Evaluation]:
-    """One evaluation for each way of applying a perturbation; several where experts are dropped in turn."""
-    examples = workbench.data.report
-    if perturbation.kind == "words_dropped":
-        examples = _examples_with_words_dropped(workbench, perturbation, seed)
-    for disturbed in _disturbances(adapter.model, perturbation, seed):
-        with disturbed:
-            yield adapter.evaluate(workbench, examples)
-
-
-def _disturbances(
-    model: nn.Module, perturbation: Perturbation, seed: int
-) -> Iterator[AbstractContextManager[None]]:
-    """What must hold during each evaluation."""
+def _disturbances(perturbation: Perturbation, settings: AdapterSettings, seed: int) -> Iterator[Disturbance]:
+    """What each evaluation does to the adapter; several where experts are dropped in turn."""
     amount = perturbation.amount or 0.0
-    settings = moe_lora_layers(model)[0].moe_lora_settings["default"]
     match perturbation.kind:
         case "expert_dropped":
             for expert in range(settings.num_experts):
-                yield _same_gating(model, without_expert(expert))
+                yield Disturbance(dropped_expert=expert)
         case "top_k_minus_1" | "top_k_plus_1":
-            num_selected = settings.top_k + (1 if perturbation.kind == "top_k_plus_1" else -1)
-            if 1 <= num_selected <= settings.num_experts:
-                yield _same_gating(model, with_top_k(num_selected))
+            top_k = settings.top_k + (1 if perturbation.kind == "top_k_plus_1" else -1)
+            if 1 <= top_k <= settings.num_experts:
+                yield Disturbance(top_k=top_k)
         case "router_noise":
-
-            def noise_of(layer: MoeLoraLayer) -> Gating:
-                return noisy(amount, derived_seed(seed, perturbation.name, layer.module_name))
-
-            yield replaced_gating(model, noise_of)
+            yield Disturbance(noise=amount, noise_stream=(seed, perturbation.name))
         case "router_temperature":
-            yield _same_gating(model, tempered(amount))
+            yield Disturbance(temperature=amount)
         case "weights_bits":
-            yield quantized_experts(model, int(amount))
+            yield Disturbance(bits=int(amount))
         case "words_dropped":
-            yield nullcontext()
-
-
-def _same_gating(model: nn.Module, gating: Gating) -> AbstractContextManager[None]:
-    return replaced_gating(model, lambda _: gating)
-
-
-def _examples_with_words_dropped(
-    workbench: Workbench, perturbation: Perturbation, seed: int
-) -> tuple[Example, ...]:
-    rows = with_words_dropped(
-        workbench.report_rows, perturbation.amount or 0.0, derived_seed(seed, perturbation.name)
-    )
-    base = workbench.foundation
-    return encode_rows(rows, base.tokenizer, kind=base.kind, max_tokens=workbench.workload.task.max_tokens)
+            yield Disturbance()
 
 
 def _mean(figures: Sequence[float]) -> float:

@@ -8,7 +8,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -91,10 +92,12 @@ class StoreFolder:
 
     path: str
     """Bucket and prefix, without a slash at either end."""
+    patience_s: float | None = None
+    """How long it may answer with errors before it counts as away; None: `PATIENCE_S`."""
 
     def __truediv__(self, name: str) -> Self:
         """A prefix below."""
-        return type(self)(f"{self.path}/{name}")
+        return replace(self, path=f"{self.path}/{name}")
 
     def __str__(self) -> str:
         """Its URL."""
@@ -104,7 +107,7 @@ class StoreFolder:
         """Write object after object.
 
         Raises:
-            StoreAwayError: the store took one of them for `PATIENCE_S` not.
+            StoreAwayError: the store took one of them for `patience_s` not.
         """
         for file, content in files.items():
             self._patiently("written", partial(self._put, f"{name}/{file}", content))
@@ -114,7 +117,7 @@ class StoreFolder:
 
         Raises:
             FileNotFoundError: there is no such object.
-            StoreAwayError: the store gave it for `PATIENCE_S` not.
+            StoreAwayError: the store gave it for `patience_s` not.
         """
         return self._patiently("read", lambda: self._get(f"{name}/{file}"))
 
@@ -122,7 +125,7 @@ class StoreFolder:
         """First parts of the objects' names below this prefix.
 
         Raises:
-            StoreAwayError: the store listed them for `PATIENCE_S` not.
+            StoreAwayError: the store listed them for `patience_s` not.
         """
         return list({file.partition("/")[0] for file in self.files()})
 
@@ -130,7 +133,7 @@ class StoreFolder:
         """All objects below this prefix, by their names from here.
 
         Raises:
-            StoreAwayError: the store listed them for `PATIENCE_S` not.
+            StoreAwayError: the store listed them for `patience_s` not.
         """
         return self._patiently("listed", self._list)
 
@@ -140,6 +143,15 @@ class StoreFolder:
             _filesystem().delete_dir(f"{self.path}/{name}".rstrip("/"))
         except OSError:
             return
+
+    def clear(self) -> None:
+        """Delete all objects below this prefix, of which there may be none.
+
+        Raises:
+            StoreAwayError: the store deleted them for `patience_s` not.
+        """
+        with suppress(FileNotFoundError):
+            self._patiently("cleared", lambda: _filesystem().delete_dir(self.path))
 
     def check(self) -> None:
         """Write, read, list and remove a small object.
@@ -179,7 +191,8 @@ class StoreFolder:
 
     def _patiently(self, done: str, ask: Callable[[], Result]) -> Result:
         """Ask again while the store answers with errors."""
-        give_up_at, wait_s = time.monotonic() + PATIENCE_S, FIRST_WAIT_S
+        patience_s = PATIENCE_S if self.patience_s is None else self.patience_s
+        give_up_at, wait_s = time.monotonic() + patience_s, FIRST_WAIT_S
         while True:
             try:
                 return ask()
@@ -187,8 +200,9 @@ class StoreFolder:
                 raise
             except OSError as error:
                 if time.monotonic() + wait_s > give_up_at:
+                    lasting = f" for {patience_s:g} s" if patience_s else ""
                     raise StoreAwayError(
-                        f"The object store {str(self)!r} could not be {done} for {PATIENCE_S:g} s "
+                        f"The object store {str(self)!r} could not be {done}{lasting} "
                         f"({_cause(error)}): bring it back, then resume the study."
                     ) from None
             time.sleep(wait_s)
@@ -219,7 +233,10 @@ def parse_store(url: str) -> StoreFolder:
     Raises:
         SpecError: it is not of the form s3://bucket/prefix, or holds credentials.
     """
-    parsed = urlsplit(url)
+    try:
+        parsed = urlsplit(url)
+    except ValueError:
+        raise SpecError(f"{STORE_VARIABLE} is no URL: write it as s3://bucket/prefix.") from None
     if "@" in parsed.netloc:
         raise SpecError(
             f"{STORE_VARIABLE} holds credentials, which belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: "
@@ -241,7 +258,10 @@ def _filesystem() -> Any:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     settings: dict[str, Any] = {}
     if endpoint:
-        parsed = urlsplit(endpoint)
+        try:
+            parsed = urlsplit(endpoint)
+        except ValueError:
+            raise SpecError("AWS_ENDPOINT_URL is no URL: write it as https://host:port.") from None
         settings = {"endpoint_override": parsed.netloc, "scheme": parsed.scheme}
         region = region or "us-east-1"  # a store of one's own has none; AWS is asked where a bucket is
     if region:

@@ -58,6 +58,8 @@ class Probe:
     torch_version: str
     device_name: str
     elapsed_s: float
+    device_type: str = ""
+    """`cpu` or `cuda`; empty in records that were made before it was kept."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data."""
@@ -115,7 +117,8 @@ def choose_mode(products: Sequence[Product], tolerance: float, device: torch.dev
         tolerance=tolerance,
         figures=figures,
         torch_version=torch.__version__,
-        device_name=_device_name(device),
+        device_name=device_name(device),
+        device_type=device.type,
         elapsed_s=time.perf_counter() - before,
     )
 
@@ -183,7 +186,7 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """The GPU's, or the processor's instructions that PyTorch's kernels use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

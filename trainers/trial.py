@@ -16,10 +16,10 @@ import torch
 
 from search_spaces.errors import TrialFailedError
 from trainers.adapter import attach_adapter
-from trainers.checkpoint import Checkpoint, load_newest, save_checkpoint
+from trainers.checkpoint import Checkpoint, load_newest, load_reports, save_checkpoint, save_report
 from trainers.objective import Evaluation
 from trainers.optimizers import StepStatistics
-from trainers.perturbations import perturbed_scores
+from trainers.perturbations import DisturbedEvaluation, disturbed_evaluations, perturbed_scores
 from trainers.reports import Report, TrialEnding
 from trainers.schedule import lr_multiplier
 from trainers.training_step import (
@@ -42,7 +42,7 @@ Moved = StepStatistics | TrialFailedError | None
 """What an optimizer's step did, or why it was not taken."""
 
 Scores = tuple[Evaluation, dict[str, float]]
-"""Scores on the select split, with routing figures."""
+"""Scores on a split, with routing figures."""
 
 
 class Trial:
@@ -67,6 +67,7 @@ class Trial:
         self._device_s = 0.0
         self._marked_at = time.perf_counter()
         self.reports: list[Report] = []
+        self._made_before: dict[int, Report] = {}
         self._restore()
 
     @property
@@ -108,12 +109,25 @@ class Trial:
         self._costs()
         return not self.is_over and self._step >= target
 
-    def measured(self, select: Scores, report: Evaluation | None, *, device_s: float) -> Report:
+    def repeated(self) -> Report | None:
+        """The report that is due, where it was made before the trial went on from an older checkpoint."""
+        known = self._known()
+        return None if known is None else self._recorded(known)
+
+    def measured(
+        self,
+        select: Scores | torch.OutOfMemoryError,
+        report: Scores | torch.OutOfMemoryError | None,
+        perturbed: Mapping[str, float] | None,
+        *,
+        device_s: float,
+    ) -> Report:
         """Take note of scores that a pack has made after a step, and report them.
 
         Args:
-            select: scores on the select split, with routing figures.
-            report: scores on the report split; None: made here, where they are needed.
+            select: scores on the select split, with routing figures, or why there are none.
+            report: the same on the report split; None: made here, where they are needed.
+            perturbed: metrics of what `disturbed_evaluations` asks for; None: made here, where they are needed.
             device_s: this trial's share of the seconds that they took.
 
         Raises:
@@ -121,10 +135,21 @@ class Trial:
         """
         self._marked_at = time.perf_counter() - device_s
         try:
-            made = self._measured(select, report)
+            scores = _present(select), None if report is None else _present(report)[0]
+            made = self._measured(*scores, perturbed)
         except torch.OutOfMemoryError as error:
             made = self._out_of_memory(error)
         return self._recorded(made)
+
+    def disturbed_evaluations(
+        self, select: Scores | torch.OutOfMemoryError, report: Scores | torch.OutOfMemoryError
+    ) -> list[DisturbedEvaluation]:
+        """What else is to be scored where these are a trial's last scores: nothing if they end it in another way."""
+        if isinstance(select, torch.OutOfMemoryError) or isinstance(report, torch.OutOfMemoryError):
+            return []
+        if self._explosion(select[0].loss_nats) or not math.isfinite(report[0].loss_nats):
+            return []
+        return disturbed_evaluations(self.adapter, self._setup.perturbations, seed=self._setup.seed)
 
     def set_lr(self) -> None:
         """Give the optimizer the learning rates of the coming step."""
@@ -166,7 +191,15 @@ class Trial:
             except TrialFailedError as error:
                 return self._ended("diverged", str(error), at_step=self._step + 1)
             self._save_on_the_way(target)
-        return self._measure()
+        return self._known() or self._measure()
+
+    def _known(self) -> Report | None:
+        """A report of this number and step from before a restoration; steps are repeated, measurements are not."""
+        known = self._made_before.get(len(self.reports))
+        if known is None or known.step != self._step:
+            return None
+        self._interval = self._interval.following()
+        return known
 
     def _next_report_step(self) -> int:
         eval_every = self._training.eval_every
@@ -178,8 +211,11 @@ class Trial:
 
     def _recorded(self, report: Report) -> Report:
         self.reports.append(report)
+        number = len(self.reports) - 1
         if self.is_over or self._step % self._training.checkpoint_every == 0:
             self._save()
+        elif number not in self._made_before:
+            save_report(self._setup.checkpoint_dir, number, report.to_json(), digest=self._digest)
         return report
 
     def _train_one_step(self) -> None:
@@ -215,7 +251,12 @@ class Trial:
             select = self.adapter.evaluate_with_routing(self._workbench, self._workbench.data.select)
         return self._measured(select)
 
-    def _measured(self, select: Scores | None, report: Evaluation | None = None) -> Report:
+    def _measured(
+        self,
+        select: Scores | None,
+        report: Evaluation | None = None,
+        perturbed: Mapping[str, float] | None = None,
+    ) -> Report:
         """The report that scores make; no select scores stand for those before the first step."""
         if select is None:
             metrics = self._first_metrics()
@@ -229,9 +270,8 @@ class Trial:
             return self._ended("diverged", exploded, metrics)
         if self._step < self._setup.steps:
             return Report(step=self._step, metrics=metrics, ending=None)
-        return self._finished(
-            metrics, report or self.adapter.evaluate(self._workbench, self._workbench.data.report)
-        )
+        report = report or self.adapter.evaluate(self._workbench, self._workbench.data.report)
+        return self._finished(metrics, report, perturbed)
 
     def _first_metrics(self) -> dict[str, float]:
         """Scores before any step; a causal base's are shared, an encoder's depend on the head's seed."""
@@ -258,22 +298,25 @@ class Trial:
             return f"The select loss {select_loss_nats:.3g} at step {self._step} exceeds {limit:.3g} nats."
         return None
 
-    def _finished(self, metrics: Mapping[str, float], report: Evaluation) -> Report:
+    def _finished(
+        self, metrics: Mapping[str, float], report: Evaluation, perturbed: Mapping[str, float] | None
+    ) -> Report:
         if not math.isfinite(report.loss_nats):
             return self._ended("diverged", f"The report loss was {report.loss_nats}.", metrics)
         if self._setup.adapter_dir is not None:
             self.adapter.save(self._setup.adapter_dir)
         accuracies = {"report_accuracy": report.accuracy, "select_accuracy": metrics["select_accuracy"]}
-        perturbed = perturbed_scores(
-            self.adapter, self._workbench, self._setup.perturbations, seed=self._setup.seed
-        )
+        if perturbed is None:
+            perturbed = perturbed_scores(
+                self.adapter, self._workbench, self._setup.perturbations, seed=self._setup.seed
+            )
         ending = TrialEnding(
             outcome="finished",
             reason="",
             value=report.loss_nats,
             select_value=metrics["select_loss_nats"],
             init_value=self.reports[0].metrics["init_loss_nats"],
-            metrics=accuracies | perturbed,
+            metrics={**accuracies, **perturbed},
         )
         return Report(step=self._step, metrics={**metrics, **self._costs()}, ending=ending)
 
@@ -321,6 +364,8 @@ class Trial:
         save_checkpoint(self._setup.checkpoint_dir, checkpoint)
 
     def _restore(self) -> None:
+        made = load_reports(self._setup.checkpoint_dir, digest=self._digest)
+        self._made_before = {number: Report.from_json(document) for number, document in made.items()}
         checkpoint = load_newest(self._setup.checkpoint_dir)
         if checkpoint is None or checkpoint.state["digest"] != self._digest:
             return
@@ -330,3 +375,10 @@ class Trial:
         self._micro_batch = checkpoint.state["micro_batch"]
         self._device_s = checkpoint.state["device_s"]
         self.reports = [Report.from_json(document) for document in checkpoint.state["reports"]]
+
+
+def _present(scores: Scores | torch.OutOfMemoryError) -> Scores:
+    """The scores; raises why there are none."""
+    if isinstance(scores, torch.OutOfMemoryError):
+        raise scores
+    return scores

@@ -96,7 +96,7 @@ class Training(Section):
     max_evaluation_share: float = Field(default=0.5, gt=0, le=1)
     """Largest share of a trial's token passes that evaluations on the select split may take; 1 refuses nothing."""
     checkpoint_every: int = Field(default=20, ge=1)
-    """Steps between two checkpoints: what an interruption can cost at the most."""
+    """Steps between two checkpoints, which an interruption can cost at the most; no measurement is made twice."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: float = Field(default=1e-6, gt=0)
     bias_correction: bool = True

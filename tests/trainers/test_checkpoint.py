@@ -1,5 +1,6 @@
 """Checkpoints: whole or absent, whatever happens while or after they are written."""
 
+import hashlib
 import json
 import os
 import random
@@ -187,3 +188,23 @@ def test_a_writer_that_is_killed_leaves_a_whole_checkpoint(tmp_path):
     assert found.step in {last, last + 1}
     assert torch.equal(found.tensors["w"], torch.full((64, 1024), float(found.step)))
     assert found.state == {"at": found.step}
+
+
+@pytest.mark.parametrize(
+    "facts", [{"step": "7"}, {"step": -1}, {"step": True}, {"state": []}, {"state": None}]
+)
+def test_a_checkpoint_of_another_form_falls_back_though_its_checksum_is_right(tmp_path, facts):
+    save_checkpoint(tmp_path, made(1))
+    state_path = save_checkpoint(tmp_path, made(2)) / "state.json"
+    document = json.loads(state_path.read_text())
+    document["facts"] |= facts
+    text = json.dumps(document["facts"], sort_keys=True)
+    document["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    state_path.write_text(json.dumps(document))
+    assert same(load_newest(tmp_path), made(1))
+
+
+def test_a_state_that_is_nested_without_end_falls_back(tmp_path):
+    save_checkpoint(tmp_path, made(1))
+    (save_checkpoint(tmp_path, made(2)) / "state.json").write_text("[" * 200_000)
+    assert same(load_newest(tmp_path), made(1))

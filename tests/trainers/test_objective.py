@@ -74,6 +74,22 @@ def test_the_padded_loss_is_the_sum_of_the_plain_ones(llama: Foundation, options
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("options", [SINGLE, MIXED])
+def test_logits_are_made_at_the_answers_alone(llama: Foundation, options: tuple[str, ...]):
+    examples, seen = encoded(llama, options), []
+    head = llama.model.get_output_embeddings()
+    hook = head.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[1]))
+    try:
+        training_loss(llama.model, make_batch(examples, llama))
+        evaluate(llama.model, examples, llama)
+    finally:
+        hook.remove()
+    longest = max(len(ids) for example in examples for ids in example.option_ids) + 1
+    assert max(len(example.prompt_ids) for example in examples) > longest + 4
+    assert seen
+    assert all(positions <= max(longest, 4) for positions in seen)
+
+
 def test_micro_batches_give_the_gradient_of_the_whole(llama_dir: Path):
     foundation = load_foundation(Base(model=f"path:{llama_dir}", dtype="float32"), Path("/nonexistent"))
     weight = foundation.model.model.layers[0].self_attn.q_proj.weight.requires_grad_()
@@ -178,6 +194,17 @@ def test_padding_is_not_counted_among_routed_tokens(llama_dir: Path):
     assert padded.gate_entropy_nats == pytest.approx(alone.gate_entropy_nats, rel=1e-5)
     torch.testing.assert_close(padded.expert_load_frac, alone.expert_load_frac, rtol=0, atol=1e-6)
     assert all(layer.token_mask is None for layer in moe_lora_layers(model))
+
+
+def test_generated_tokens_are_not_counted_among_routed_ones(llama_dir: Path):
+    foundation = load_foundation(Base(model=f"path:{llama_dir}", dtype="float32"), Path("/nonexistent"))
+    examples = encoded(foundation, MIXED)
+    model = adapted(foundation).eval()
+    with routing_statistics(model) as ranked:
+        evaluate(model, examples, foundation)
+    with routing_statistics(model) as generated:
+        evaluate(model, examples, foundation, scoring="generate")
+    assert generated.metrics(0, 3) == ranked.metrics(0, 3)
 
 
 def test_adapters_start_as_the_identity_and_learn(llama_dir: Path):

@@ -1,11 +1,14 @@
 """The life of lanes: joined, left, refilled, diverged, out of memory; neighbours never notice."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from weakref import ref
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from search_spaces.errors import SpecError
+from study.packs.failures import STORE_FAILURES, in_a_line
 from tests.trainers.test_pack import alone, even_bench, one_thread, setups, together
 from tests.trainers.test_trial import bench, figures, run, setup
 from trainers.pack import Pack
@@ -82,6 +85,29 @@ def test_a_stopped_trial_goes_on_elsewhere_from_its_checkpoint(tmp_path):
         assert figures(said) == [one for one in expected[key] if one["step"] > 3]
 
 
+def test_lanes_measure_nothing_again_that_came_after_their_checkpoints(tmp_path):
+    shared = even_bench(tmp_path)
+    members = setups(tmp_path)[:2]
+    pack = Pack(shared, 2)
+    for one in members:
+        pack.seat(one)
+    for _ in range(5):
+        pack.advance()
+    before = [pack.reports(lane) for lane in (0, 1)]
+    assert [[report.step for report in reports] for reports in before] == [[0, 2, 4], [0, 2, 4]]
+    pack.close()
+    resumed = Pack(shared, 2)  # both go on from step 3
+    for one in members:
+        resumed.seat(one)
+    again = [list(resumed.reports(lane)) for lane in (0, 1)]
+    for said in resumed.advance():
+        again[said.lane].append(said.report)
+    assert again == [list(reports) for reports in before]  # to the seconds that they took
+    resumed.close()
+    expected = alone(members, shared)
+    assert [figures(run(Trial(one, shared))) for one in members] == [expected[one.key] for one in members]
+
+
 def test_a_trial_that_was_over_repeats_its_last_report(tmp_path):
     shared = even_bench(tmp_path)
     one = setup(tmp_path)
@@ -100,7 +126,7 @@ def test_the_base_runs_once_for_all_lanes_and_stays_as_it_was(tmp_path):
     for one in setups(tmp_path)[:3]:
         pack.seat(one)
     pack.advance()
-    joint = pack._joint_model(pack._trials[0])._model
+    joint = pack._joint_model(pack._trials[0].adapter)._model
     sizes = []
     joint.register_forward_pre_hook(
         lambda _, __, named: sizes.append(len(named["input_ids"])), with_kwargs=True
@@ -138,6 +164,41 @@ def test_out_of_memory_lets_fewer_lanes_train_at_a_time(tmp_path, monkeypatch):
     assert sum(size > 8 for size in tried) == 2
 
 
+@pytest.mark.parametrize("load_balance_weight", [0.0, 0.01])
+def test_passes_that_did_not_fit_leave_their_memory_to_the_next(tmp_path, monkeypatch, load_balance_weight):
+    from trainers import joint_model
+
+    @dataclass(eq=False)
+    class Saved:
+        tensor: torch.Tensor
+
+    real, saved, num_kept = joint_model.target_losses, [], []
+
+    def pack(tensor):
+        one = Saved(tensor.detach())  # an output would hold itself by its graph
+        saved.append(ref(one))
+        return one
+
+    def scarce(model, batch):
+        num_kept.append(sum(one() is not None for one in saved))
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor):
+            losses = real(model, batch)
+        if len(batch.input_ids) > 4:
+            raise torch.OutOfMemoryError("no room")
+        return losses
+
+    shared = even_bench(tmp_path, adapter={"load_balance_weight": load_balance_weight})
+    trained = Pack(shared, 3)
+    for one in setups(tmp_path)[:3]:
+        trained.seat(one)
+    trained.advance()
+    monkeypatch.setattr(joint_model, "target_losses", scarce)
+    trained.advance()
+    assert len(saved) > 100
+    assert len(num_kept) > 3
+    assert set(num_kept) == {0}
+
+
 def test_out_of_memory_in_one_lane_halves_its_micro_batch(tmp_path, monkeypatch):
     shared = even_bench(tmp_path)
     members = setups(tmp_path)[:2]
@@ -152,6 +213,39 @@ def test_out_of_memory_with_one_row_is_an_outcome(tmp_path, monkeypatch):
     scarce_memory(monkeypatch, 0)
     (reports,) = together([setup(tmp_path)], Pack(shared, 2), 2).values()
     assert reports[-1]["ending"]["outcome"] == "out_of_memory"
+
+
+@pytest.mark.parametrize("split", ["select", "report"])
+def test_a_lane_whose_evaluation_does_not_fit_ends_and_no_other(tmp_path, monkeypatch, split):
+    from trainers.adapter import AttachedAdapter
+    from trainers.joint_model import JointModel
+
+    shared = even_bench(tmp_path)
+    members = setups(tmp_path)[:3]
+    expected = alone(members, shared)
+    pack = Pack(shared, 3)
+    for one in members:
+        pack.seat(one)
+    too_large, examples = pack._trials[1].adapter, getattr(shared.data, split)
+    joint, lone = JointModel.evaluate, AttachedAdapter.evaluate_with_routing
+
+    def scarce(real):
+        def evaluate(self, first, second):
+            adapters = [self] if real is lone else first
+            if too_large in adapters and second is examples:
+                raise torch.OutOfMemoryError("no room")
+            return real(self, first, second)
+
+        return evaluate
+
+    monkeypatch.setattr(JointModel, "evaluate", scarce(joint))
+    monkeypatch.setattr(AttachedAdapter, "evaluate_with_routing", scarce(lone))
+    said = [one for _ in range(20) for one in pack.advance()]
+    told = {one.key: [other.report for other in said if other.key == one.key] for one in members}
+    ending = told[members[1].key][-1].ending
+    assert ending.outcome == "out_of_memory"
+    for one in (members[0], members[2]):
+        assert figures(told[one.key]) == expected[one.key]
 
 
 def test_what_a_pack_cannot_hold_is_refused(tmp_path):
@@ -194,6 +288,31 @@ def test_a_full_disk_ends_one_lane_and_no_other(tmp_path, monkeypatch):
     assert [(one.lane, one.key, one.report) for one in failures] == [(1, members[1].key, None)]
     assert "No space left" in str(failures[0].failure)
     assert pack.free_lanes == (0, 1, 2)
+    for one in (members[0], members[2]):
+        assert figures([told.report for told in said if told.key == one.key]) == expected[one.key]
+
+
+def test_a_disk_that_is_full_when_an_adapter_is_kept_ends_one_lane_and_no_other(tmp_path, monkeypatch):
+    from peft import peft_model
+
+    shared = even_bench(tmp_path)
+    members = setups(tmp_path)[:3]
+    expected = alone(members, shared)
+    real = peft_model.safe_save_file
+
+    def full_for_one(weights, path, **kept: object):
+        if str(path).startswith(str(members[1].adapter_dir)):
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        return real(weights, path, **kept)
+
+    monkeypatch.setattr(peft_model, "safe_save_file", full_for_one)
+    pack = Pack(shared, 3)
+    for one in members:
+        pack.seat(one)
+    said = [one for _ in range(20) for one in pack.advance()]
+    (failed,) = (one for one in said if one.failure is not None)
+    assert (failed.key, failed.report) == (members[1].key, None)
+    assert STORE_FAILURES.search(in_a_line(failed.failure))
     for one in (members[0], members[2]):
         assert figures([told.report for told in said if told.key == one.key]) == expected[one.key]
 

@@ -12,18 +12,10 @@ from tests.trainers.test_trial import bench, figures, run, setup
 from trainers import trial as trial_module
 from trainers.adapter import attach_adapter
 from trainers.moe_lora import adapter_parameters, moe_lora_layers
+from trainers.moe_lora.disturbance import Disturbance, disturbed_gating, quantized, quantized_experts
 from trainers.moe_lora.gating import top_k_gates
 from trainers.perturbation_kinds import KINDS, Perturbation, perturbation_from_json
-from trainers.perturbations import (
-    noisy,
-    perturbed_scores,
-    quantized,
-    quantized_experts,
-    tempered,
-    with_top_k,
-    with_words_dropped,
-    without_expert,
-)
+from trainers.perturbations import perturbed_scores, with_words_dropped
 from trainers.tasks import Row
 from trainers.trial import Trial
 
@@ -42,25 +34,49 @@ NAMES = [
 LOGITS = torch.tensor([[[2.0, 1.0, 0.0, -1.0], [-1.0, 0.0, 3.0, 1.0], [0.0, 5.0, 1.0, 2.0]]])
 
 
-def same(gating, top_k=2):
-    """Whether a gating gives the usual gates, to the bit."""
-    gates, selected = gating(LOGITS, top_k)
-    usual_gates, usual_selected = top_k_gates(LOGITS, top_k)
-    return torch.equal(gates, usual_gates) and torch.equal(selected, usual_selected)
+def gates_of(logits=LOGITS, top_k=2, **disturbance: object):
+    """Gates and selection of a lone lane that is disturbed."""
+    return disturbed_gating([Disturbance(**disturbance)], "layer")(logits, top_k)
+
+
+def same(**disturbance: object):
+    """Whether a disturbance gives the usual gates, to the bit."""
+    usual = top_k_gates(LOGITS, 2)
+    return all(torch.equal(*pair) for pair in zip(gates_of(**disturbance), usual, strict=True))
 
 
 def test_what_changes_nothing_is_the_usual_gating():
-    assert same(noisy(0.0, seed=1))
-    assert same(tempered(1.0))
-    assert same(with_top_k(2))
-    assert same(without_expert(4))
-    assert not same(noisy(2.0, seed=1))
-    assert not same(tempered(2.0))
-    assert not same(with_top_k(3))
+    assert same()
+    assert same(temperature=1.0)
+    assert same(top_k=2)
+    assert same(dropped_expert=4)
+    assert not same(noise=2.0)
+    assert not same(temperature=2.0)
+    assert not same(top_k=3)
+    assert not same(dropped_expert=1)
+
+
+def test_lanes_are_disturbed_together_as_each_is_alone():
+    ways = [
+        *[{"dropped_expert": expert} for expert in range(6)],
+        *[{"noise": 0.5, "noise_stream": (seed, "n")} for seed in (1, 2)],
+        *[{"temperature": 3.0}, {}, {"top_k": 3}, {"bits": 4}],
+    ]
+    logits = torch.randn(len(ways), 40, 5, generator=torch.Generator().manual_seed(0))
+    logits[3] = math.nan
+    joint = disturbed_gating([Disturbance(**way) for way in ways], "layer")
+    alone = [disturbed_gating([Disturbance(**way)], "layer") for way in ways]
+    for _ in range(2):  # the noise of a second pass is other noise
+        gates, selected = joint(logits, 3)
+        for lane, one in enumerate(alone):
+            own_gates, own_selected = one(logits[lane : lane + 1], 3)
+            assert torch.equal(gates[lane].nan_to_num(7), own_gates[0].nan_to_num(7))
+            assert torch.equal(selected[lane], own_selected[0])
+            assert bool(gates[lane].isnan().any()) == (lane == 3)
 
 
 def test_a_dropped_expert_leaves_its_gates_to_the_other_selected_ones():
-    gates, selected = without_expert(1)(LOGITS, 3)
+    gates, selected = gates_of(top_k=3, dropped_expert=1)
     usual, _ = top_k_gates(LOGITS, 3)
     for token in range(3):
         left = [expert for expert in (LOGITS[0, token].topk(3).indices.tolist()) if expert != 1]
@@ -74,26 +90,26 @@ def test_a_dropped_expert_leaves_its_gates_to_the_other_selected_ones():
 
 def test_dropping_an_unselected_expert_changes_no_token():
     for token, unselected in ((0, 3), (1, 0), (2, 0)):
-        gates, selected = without_expert(unselected)(LOGITS, 2)
+        gates, selected = gates_of(dropped_expert=unselected)
         usual_gates, usual_selected = top_k_gates(LOGITS, 2)
         assert torch.equal(gates[0, token], usual_gates[0, token])
         assert torch.equal(selected[0, token], usual_selected[0, token])
 
 
 def test_dropping_the_only_selected_expert_leaves_nothing():
-    gates, selected = without_expert(0)(LOGITS, 1)
+    gates, selected = gates_of(top_k=1, dropped_expert=0)
     assert gates[0, 0].tolist() == [0.0] * 4
     assert not selected[0, 0].any()
     assert gates[0, 1].tolist() == [0.0, 0.0, 1.0, 0.0]
 
 
 def test_a_far_less_likely_expert_takes_over_in_full():
-    gates, _ = without_expert(0)(torch.tensor([[[500.0, 0.0, -1000.0]]]), 2)
+    gates, _ = gates_of(torch.tensor([[[500.0, 0.0, -1000.0]]]), dropped_expert=0)
     assert gates.tolist() == [[[0.0, 1.0, 0.0]]]
 
 
 def test_a_higher_temperature_flattens_the_same_selection():
-    gates, selected = tempered(2.0)(LOGITS, 2)
+    gates, selected = gates_of(temperature=2.0)
     _, usual_selected = top_k_gates(LOGITS, 2)
     assert torch.equal(selected, usual_selected)
     assert gates[0, 0, 0].item() == pytest.approx(1 / (1 + math.exp(-0.5)), rel=1e-6)
@@ -104,7 +120,7 @@ def test_noise_has_its_scale_and_repeats_from_its_seed():
 
     def spy(seed):
         zeros = torch.zeros(1, 20_000, 4)
-        gates, _ = noisy(0.5, seed)(zeros, 4)
+        gates, _ = gates_of(zeros, 4, noise=0.5, noise_stream=(seed, "noise"))
         logs = gates.log()
         seen.append(logs)
         return (logs - logs.mean(-1, keepdim=True)).square().sum(-1).mean() / 3

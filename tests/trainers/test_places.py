@@ -155,6 +155,8 @@ def test_urls():
     for wrong in ("bucket", "http://bucket/x", "s3://", "s3:///x", "s3://bucket/x?versionId=1"):
         with pytest.raises(SpecError, match="must be of the form s3://bucket/prefix"):
             parse_store(wrong)
+    with pytest.raises(SpecError, match=r"is no URL: write it as s3://bucket/prefix\."):
+        parse_store("s3://[bucket")
     with pytest.raises(SpecError, match="holds credentials") as caught:
         parse_store("s3://key:hidden@bucket/x")
     assert "hidden" not in str(caught.value)

@@ -99,6 +99,20 @@ def test_an_interrupted_trial_measures_the_same(tmp_path, encoder, family):
     assert whole[-1]["ending"]["outcome"] == "finished"
 
 
+def test_steps_are_repeated_from_a_checkpoint_and_measurements_are_not(tmp_path):
+    shared = bench(tmp_path)
+    whole = figures(run(Trial(setup(tmp_path / "whole"), shared)))
+    cut = Trial(setup(tmp_path / "cut"), shared)
+    for _ in range(3):
+        cut.advance()
+    cut.close()
+    assert [report.step for report in cut.reports] == [0, 2, 4]
+    assert load_newest(tmp_path / "cut" / "checkpoints").step == 3
+    resumed = run(Trial(setup(tmp_path / "cut"), shared))
+    assert figures(resumed) == whole
+    assert resumed[:3] == cut.reports  # to the seconds that they took: told again, not made again
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     shared = bench(tmp_path)
     whole = figures(run(Trial(setup(tmp_path / "whole"), shared)))

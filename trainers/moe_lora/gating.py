@@ -100,7 +100,8 @@ def balance_loss(
     """Load-balancing loss of Switch Transformers (Fedus et al. 2021, eq. 4) for top-k routing.
 
     Differs from the source: fractions are of the routed token slots, so that it is 1 under perfect
-    balance for every k.
+    balance for every k. In double where there is one: in single, sums over experts have last bits that depend on
+    how many stand beside a lane's own.
 
     Args:
         logits_LTE: the router's logits, differentiable.
@@ -111,10 +112,11 @@ def balance_loss(
     Returns:
         One loss per lane, shape (L,): E * sum over experts of load fraction times mean probability.
     """
-    tokens_L1 = weight_LT.sum(-1, keepdim=True).clamp_min(1)
-    slots_LTE = selected_LTE.to(logits_LTE.dtype) * weight_LT.unsqueeze(-1)
-    load_LE = slots_LTE.sum(1)
+    wide = logits_LTE.dtype if logits_LTE.device.type == "mps" else torch.float64
+    weight_LT1 = weight_LT.to(wide).unsqueeze(-1)
+    tokens_L1 = weight_LT1.sum(1).clamp_min(1)
+    load_LE = (selected_LTE * weight_LT1).sum(1)
     load_LE = load_LE / load_LE.sum(-1, keepdim=True).clamp_min(1)
-    mean_probability_LE = (logits_LTE.softmax(-1) * weight_LT.unsqueeze(-1)).sum(1) / tokens_L1
+    mean_probability_LE = (logits_LTE.to(wide).softmax(-1) * weight_LT1).sum(1) / tokens_L1
     num_experts = logits_LTE.shape[-1] if num_experts_L is None else num_experts_L
     return num_experts * (load_LE * mean_probability_LE).sum(-1)

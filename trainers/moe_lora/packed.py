@@ -7,8 +7,8 @@ product mixes lanes: a lane that is not a number stays alone with it.
 Dimensions: L lanes, B rows of a lane, S positions, T = B * S tokens, E experts, I input features.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -16,6 +16,7 @@ from peft.utils import resolve_quantization_backend
 from torch import Tensor, nn
 
 from search_spaces.designs import derived_seed
+from trainers.moe_lora.disturbance import Disturbance, disturbed_gating, quantized
 from trainers.moe_lora.dropout import keep_mask
 from trainers.moe_lora.experts import Gating, Mixing, ParameterGating, Weights, mix_experts
 from trainers.moe_lora.gating import (
@@ -33,8 +34,8 @@ from trainers.moe_lora.statistics import RoutingStatistics
 class PassRows:
     """What the adapters must know of the rows of a forward pass."""
 
-    attention_mask: Tensor
-    """(L * B, S), 1 at real tokens; rows of a lane stand together."""
+    attention_mask: Tensor | None
+    """(L * B, S), 1 at real tokens; rows of a lane stand together. None: no token counts, since all are generated."""
     dropout_seeds: tuple[int, ...] = ()
     """Each lane's seed of this pass; none in evaluation, which drops nothing."""
 
@@ -54,7 +55,15 @@ class LaneStack:
 
     @classmethod
     def of(cls, settings: Sequence[AdapterSettings], weights: Weights) -> Self:
-        """How lanes with these settings and weights mix their experts."""
+        """How lanes with these settings and weights mix their experts.
+
+        Raises:
+            ValueError: they differ in dropout or balancing, which a study states once for all.
+        """
+        if len({(one.dropout, one.balanced) for one in settings}) > 1:
+            raise ValueError(
+                "The lanes of a pack differ in dropout or balancing; give each kind a pack of its own."
+            )
         num_experts = [one.num_experts for one in settings]
         differ = len(set(num_experts)) > 1
         return cls(
@@ -86,6 +95,7 @@ class PackedLayer(nn.Module):
         self.rows: PassRows | None = None
         self.balance_loss_L: Tensor | None = None
         self.routing: RoutingStatistics | None = None
+        self.gating: Gating | None = None
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The base layer's output plus that of every lane's experts, in the base's dtype; x is (L * B, S, I)."""
@@ -93,21 +103,44 @@ class PackedLayer(nn.Module):
         if self.stack is None or self.rows is None:
             return result
         keep_LTI = self._dropout_mask(x, self.stack.settings, self.rows)
+        mixing = self.stack.evaluation if keep_LTI is None else self.stack.training
+        if self.gating is not None:
+            mixing = replace(mixing, gating=self.gating)
         output, logits_LTE, gates_LTE, selected_LTE = mix_experts(
-            x,
-            *self.stack.weights,
-            mixing=self.stack.evaluation if keep_LTI is None else self.stack.training,
-            keep_LTI=keep_LTI,
+            x, *self.stack.weights, mixing=mixing, keep_LTI=keep_LTI
         )
-        weight_LT = self.rows.attention_mask.reshape(len(self.stack.settings), -1).to(logits_LTE.dtype)
-        if self.routing is not None:
-            self.routing.add(self.module_name, gates_LTE, selected_LTE, weight_LT)
-        if self.stack.settings[0].balanced and self.rows.dropout_seeds:
-            self.balance_loss_L = self.stack.balance_loss(logits_LTE, selected_LTE, weight_LT)
+        if self.rows.attention_mask is not None:
+            weight_LT = self.rows.attention_mask.reshape(len(self.stack.settings), -1).to(logits_LTE.dtype)
+            if self.routing is not None:
+                self.routing.add(self.module_name, gates_LTE, selected_LTE, weight_LT)
+            if self.stack.settings[0].balanced and self.rows.dropout_seeds:
+                self.balance_loss_L = self.stack.balance_loss(logits_LTE, selected_LTE, weight_LT)
         if self.quantization_backend is None:
             result += output  # in place: adds in the wider dtype, rounds once, no copy
             return result
         return (result + output).to(result.dtype)
+
+    @torch.no_grad()
+    def disturb(self, disturbances: Sequence[Disturbance]) -> None:
+        """Disturb each lane: its gates until `gating` is None again, its weights until they are loaded anew.
+
+        Args:
+            disturbances: one a lane.
+        """
+        if self.stack is None:
+            raise ValueError(f"{self.module_name} has no lanes to disturb.")
+        settings = [
+            replace(own, top_k=one.top_k or own.top_k)
+            for own, one in zip(self.stack.settings, disturbances, strict=True)
+        ]
+        self.gating = _gating_by_kind(
+            settings,
+            lambda lanes: disturbed_gating([disturbances[lane] for lane in lanes], self.module_name),
+        )
+        for bits in {one.bits for one in disturbances if one.bits}:
+            lanes = [lane for lane, one in enumerate(disturbances) if one.bits == bits]
+            for weight in (self.stack.weights.A, self.stack.weights.B):
+                weight[lanes] = quantized(weight[lanes], bits)
 
     def _dropout_mask(self, x: Tensor, settings: Sequence[AdapterSettings], rows: PassRows) -> Tensor | None:
         """keep_LTI; every lane draws from its own stream what it draws alone."""
@@ -155,20 +188,27 @@ def _lane_gating(settings: Sequence[AdapterSettings], like: Tensor) -> Gating:
     return gating
 
 
-def _gating_by_kind(settings: Sequence[AdapterSettings]) -> Gating:
-    """`top_k_gates` once for each pair of experts and top-k that occurs, which keeps every bit of its results.
+def _gating_by_kind(
+    settings: Sequence[AdapterSettings], gating_of: Callable[[list[int]], Gating] = lambda _: top_k_gates
+) -> Gating:
+    """A gating once for each pair of experts and top-k that occurs, which keeps every bit of its results.
 
     A last bit matters: an adaptive optimizer can make a relative 1e-7 in the gates 1e-4 in a gradient's norm.
+
+    Args:
+        settings: one a lane.
+        gating_of: from the lanes of a kind to their gating.
     """
     kinds: dict[tuple[int, int], list[int]] = {}
     for lane, one in enumerate(settings):
         kinds.setdefault((one.num_experts, one.top_k), []).append(lane)
+    gatings = [(kind, lanes, gating_of(lanes)) for kind, lanes in kinds.items()]
 
     def gating(logits_LTE: Tensor, _: int) -> tuple[Tensor, Tensor]:
         gates_LTE = torch.zeros_like(logits_LTE)
         selected_LTE = torch.zeros_like(logits_LTE, dtype=torch.bool)
-        for (num_experts, top_k), lanes in kinds.items():
-            gates, selected = top_k_gates(logits_LTE[lanes, :, :num_experts], top_k)
+        for (num_experts, top_k), lanes, gating_of_kind in gatings:
+            gates, selected = gating_of_kind(logits_LTE[lanes, :, :num_experts], top_k)
             gates_LTE[lanes, :, :num_experts] = gates
             selected_LTE[lanes, :, :num_experts] = selected
         return gates_LTE, selected_LTE

@@ -26,12 +26,25 @@ def routing_statistics(model: nn.Module, adapter: str = "default") -> Iterator[R
     Padding is left out where `set_token_mask` has told it. The result may be read inside and after the block.
     """
     statistics = RoutingStatistics(adapter=adapter)
+    with _routing_collected(model, statistics):
+        yield statistics
+
+
+@contextmanager
+def routing_ignored(model: nn.Module) -> Iterator[None]:
+    """Collect nothing from the forward passes inside the block, even inside `routing_statistics`."""
+    with _routing_collected(model, None):
+        yield
+
+
+@contextmanager
+def _routing_collected(model: nn.Module, statistics: RoutingStatistics | None) -> Iterator[None]:
     layers = moe_lora_layers(model)
     before = [layer.routing for layer in layers]
     for layer in layers:
         layer.routing = statistics
     try:
-        yield statistics
+        yield
     finally:
         for layer, previous in zip(layers, before, strict=True):
             layer.routing = previous

@@ -15,6 +15,11 @@ from trainers.workload import Task
 Record = Mapping[str, str]
 """The columns of one row, as text."""
 
+MOST_CHARS = 500_000_000
+"""Text that a Parquet file may unfold to; a few bytes of one can stand for any amount."""
+BATCH_ROWS = 64
+"""Rows that are unfolded at a time."""
+
 MAX_FOUND_OPTIONS = 50
 """More distinct answers than this are free text, not options."""
 
@@ -32,17 +37,18 @@ def load_own_rows(task: Task) -> list[Row]:
     first = records[0][1]
     for column in _columns_of(prompt, "task.prompt"):
         _require_column(column, "task.prompt", first, path)
-    for option in task.options or ():
-        for column in _columns_of(option, "task.options"):
-            _require_column(column, "task.options", first, path)
+    columns = [column for option in task.options or () for column in _columns_of(option, "task.options")]
+    for column in columns:
+        _require_column(column, "task.options", first, path)
     _require_column(answer, "task.answer", first, path)
-    options = task.options or _found_options(records, answer, path)
+    found = () if task.options else _found_options(records, answer, path)
     rows = []
     for line, record in records:
-        filled = [_fill(option, record).strip() for option in options]
+        options = found or [_fill(option, record).strip() for option in task.options or ()]
         where = f"{path.name} line {line}"
-        rows.append(_row(_fill(prompt, record).rstrip(), filled, record[answer].strip(), where))
-    _require_every_label(rows, options, path)
+        rows.append(_row(_fill(prompt, record).rstrip(), options, record[answer].strip(), where))
+    if not columns:
+        _require_every_label(rows, options, path)
     return rows
 
 
@@ -52,8 +58,12 @@ def _fields(task: Task) -> tuple[Path, str, str]:
         raise SpecError(
             f"Task 'rows' lacks task.{missing}: give the file, a prompt template and the answer's column."
         )
-    path = Path(task.path).expanduser()
-    if not path.is_file():
+    try:
+        path = Path(task.path).expanduser()
+        is_there = path.is_file()
+    except (OSError, RuntimeError):  # no file can have this name, or its user is not known
+        is_there = False
+    if not is_there:
         raise SpecError(f"task.path {task.path!r} is no file: check the path.")
     return path, task.prompt, task.answer
 
@@ -114,9 +124,7 @@ def _found_options(records: Sequence[tuple[int, Record]], answer: str, path: Pat
 
 
 def _require_every_label(rows: Sequence[Row], options: Sequence[str], path: Path) -> None:
-    """Fixed options must each be right somewhere, and there must be two of them."""
-    if any("{" in option for option in options):
-        return
+    """Options that are the same in all rows must each be right somewhere, and there must be two of them."""
     if len(set(options)) < 2:  # noqa: PLR2004 (a choice)
         raise SpecError(
             f"{path.name} has one answer only, {', '.join(options)!r}: a task needs two or more options."
@@ -174,9 +182,10 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Record]]:
                 continue
             try:
                 record = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
+                cause = "nested too deep" if isinstance(error, RecursionError) else error
                 raise SpecError(
-                    f"{path.name} line {line}: not readable as JSON ({error}), correct it."
+                    f"{path.name} line {line}: not readable as JSON ({cause}), correct it."
                 ) from error
             if not isinstance(record, dict):
                 raise SpecError(f"{path.name} line {line}: not a JSON object, write one object a line.")
@@ -192,12 +201,22 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, Record]]:
     import pyarrow as pa
     from pyarrow import parquet
 
+    before, left = 0, MOST_CHARS
     try:
-        table = parquet.read_table(path)
-    except pa.ArrowInvalid as error:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                for number, record in enumerate(batch.to_pylist(), start=before + 1):
+                    texts = {key: _text(value) for key, value in record.items()}
+                    left -= sum(map(len, texts.values()))
+                    if left < 0:
+                        raise SpecError(
+                            f"{path.name} row {number}: the rows so far hold more than {MOST_CHARS:,} characters, "
+                            "more than a task can use: shorten the file."
+                        )
+                    yield number, texts
+                before += len(batch)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise SpecError(f"task.path {str(path)!r} is not readable as Parquet: write it again.") from error
-    for number, record in enumerate(table.to_pylist(), start=1):
-        yield number, {key: _text(value) for key, value in record.items()}
 
 
 def _text(value: object) -> str:

@@ -35,6 +35,12 @@ class Splits:
         return next(iter(options)) if len(options) == 1 else None
 
     @property
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 over the rows of each split, by the split's name."""
+        splits = {"train": self.train, "select": self.select, "report": self.report}
+        return {name: _sha256(json.dumps([_plain(row) for row in rows])) for name, rows in splits.items()}
+
+    @property
     def label_counts(self) -> Mapping[str, Mapping[str, int]]:
         """How often each answer is right, by split."""
         splits = {"train": self.train, "select": self.select, "report": self.report}

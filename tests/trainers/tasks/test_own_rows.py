@@ -60,6 +60,13 @@ def test_a_written_brace_stays(tmp_path: Path):
     assert rows[0].prompt == "{x} sentence, 0"
 
 
+@pytest.mark.parametrize("label", ["{", "ye{", "{text}", "{{x}}"])
+def test_braces_in_an_answer_are_text(tmp_path: Path, label: str):
+    (tmp_path / "rows.csv").write_text(f"text,label\na,{label}\nb,no\n")
+    rows = load_own_rows(task(tmp_path / "rows.csv", options=None))
+    assert [row.options[row.answer] for row in rows] == [f" {label}", " no"]
+
+
 @pytest.mark.parametrize(
     ("content", "fields", "message"),
     [
@@ -119,6 +126,7 @@ def test_a_mistake_in_a_file_is_named_with_its_place(
     ("lines", "message"),
     [
         (['{"text": "a", "label": "x"}', "{no"], "rows.jsonl line 2: not readable as JSON"),
+        (['{"text": "a", "label": "x"}', "[" * 100_000], r"line 2: not readable as JSON \(nested too deep\)"),
         (['{"text": "a", "label": "x"}', "", '["a"]'], "rows.jsonl line 3: not a JSON object"),
         (
             ['{"text": "a", "label": "x"}', '{"text": "b"}'],

@@ -39,6 +39,15 @@ def test_the_report_split_stays_when_training_grows():
     assert make_splits(rows(40), task()).report == make_splits(rows(40), task(train_rows=25)).report
 
 
+def test_the_digest_of_a_split_depends_on_its_rows_alone():
+    few, more = make_splits(rows(40), task()).digests, make_splits(rows(40), task(train_rows=25)).digests
+    assert few.keys() == {"train", "select", "report"}
+    assert len(set(few.values())) == 3
+    assert (few["select"], few["report"]) == (more["select"], more["report"])
+    assert few["train"] != more["train"]
+    assert few == make_splits(rows(40)[::-1], task()).digests
+
+
 def test_another_split_seed_divides_otherwise():
     first, second = make_splits(rows(40), task()), make_splits(rows(40), task(split_seed=1))
     assert set(first.report) != set(second.report)
