@@ -13,6 +13,7 @@ from study.ledger.rows import (
     Token,
     TrackedRun,
     TrialActivity,
+    TrialTally,
 )
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "Token",
     "TrackedRun",
     "TrialActivity",
+    "TrialTally",
     "connect_to_database",
 ]

@@ -1,10 +1,13 @@
 """The service's tokens and the requests that it has served, within the transaction that is given."""
 
+import hmac
+from math import isfinite
+
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from search_spaces.errors import SpecError, unknown
+from search_spaces.errors import LedgerError, SpecError, unknown
 from study.ledger import schema
-from study.ledger.measurements import insert_new
+from study.ledger.inserting import insert_new
 from study.ledger.rows import Scope, Token
 
 _T = schema.token.c
@@ -18,7 +21,10 @@ def add_token(
 
     Raises:
         SpecError: the name is taken.
+        LedgerError: it expires at no point in time.
     """
+    if expires_at is not None and not isfinite(expires_at):
+        raise LedgerError(f"The token {name!r} cannot expire at {expires_at}: give it a time, or none.")
     if connection.scalar(select(func.count()).where(_T.name == name)):
         raise SpecError(
             f"There is a token {name!r} already, perhaps a revoked one: give the new one another name."
@@ -41,7 +47,8 @@ def tokens(connection: Connection) -> list[Token]:
 def token(connection: Connection, digest: str) -> Token | None:
     """The token with a digest."""
     row = connection.execute(select(schema.token).where(_T.digest == digest)).one_or_none()
-    return None if row is None else _token(row)
+    is_it = row is not None and hmac.compare_digest(row.digest, digest)  # whatever the database calls equal
+    return _token(row) if row is not None and is_it else None
 
 
 def revoke(connection: Connection, name: str, now: float) -> None:

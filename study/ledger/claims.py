@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from search_spaces.errors import LedgerError, SpecError
+from search_spaces.errors import ClaimLostError, SpecError
 from study.ledger import schema
 from study.ledger.rows import Claim, StudyState
 from study.records import CONNECTED
@@ -82,22 +82,31 @@ def take(connection: Connection, study_id: int, name: str, claim: Claim) -> None
     connection.execute(insert(schema.claim).values(study_id=study_id, **row))
 
 
+def require(connection: Connection, study_id: int, name: str, owner: str) -> None:
+    """Refuse a driver that does not hold the study.
+
+    Raises:
+        ClaimLostError: another driver holds it, or none does.
+    """
+    held = holder(connection, study_id)
+    if held is None or held.owner != owner:
+        by = f"by process {held.pid} on {held.host}" if held else "released"
+        raise ClaimLostError(
+            f"Study {name!r} is no longer driven by this process, {owner}, but {by}: it gave no sign of life for "
+            f"more than {STALE_AFTER_S:.0f} s, so it stops and writes nothing more; the record is whole."
+        )
+
+
 def beat(connection: Connection, study_id: int, name: str, owner: str, now: float) -> None:
     """Give a sign of life.
 
     Raises:
-        LedgerError: the study is no longer this driver's; it must stop writing.
+        ClaimLostError: the study is no longer this driver's; it must stop.
     """
-    found = connection.execute(
+    require(connection, study_id, name, owner)
+    connection.execute(
         update(schema.claim).where(_C.study_id == study_id, _C.owner == owner).values(heartbeat_at=now)
     )
-    if found.rowcount == 0:
-        held = holder(connection, study_id)
-        by = f"process {held.pid} on {held.host}" if held else "nobody"
-        raise LedgerError(
-            f"Study {name!r} is no longer driven by {owner!r} but by {by}: this process stops, "
-            "since two drivers would damage the record."
-        )
 
 
 def give_up(connection: Connection, study_id: int, owner: str) -> bool:

@@ -1,6 +1,7 @@
 """Opening the ledger's database, bringing it to the newest schema, and its transactions."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, StatementError
 
 from search_spaces.errors import LedgerError, RetryableError, SpecError
 from study.migrations import HEAD
@@ -21,6 +22,13 @@ CONNECT_PATIENCE_S = 60.0
 """How long a server that was reached before may be away before a transaction gives up."""
 _MIGRATION_LOCK = 0x7472_6961_6C77
 """Key of PostgreSQL's advisory lock, so that two processes never migrate at once."""
+
+_SECRET = re.compile("password|secret|token|key", re.IGNORECASE)
+"""In the name of a part of an address's query that no message repeats."""
+_MALFORMED = (
+    "The ledger's address is not a database URL: write sqlite:///<file> or postgresql://<host>/<database>, with '%40' "
+    "for '@' and '%3A' for ':' in a password."
+)
 
 _to_json = partial(json.dumps, allow_nan=False, ensure_ascii=False)
 
@@ -44,6 +52,8 @@ def open_engine(url: str) -> Engine:
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         _migrate(engine)
+    except ArgumentError:
+        raise SpecError(_MALFORMED) from None
     except (DBAPIError, OSError) as error:
         raise SpecError(
             f"The ledger {shown(parsed)!r} cannot be opened ({_reason(error)}): "
@@ -58,8 +68,9 @@ def connect_to_database(url: str) -> None:
 
 
 def shown(url: URL) -> str:
-    """The address without its password."""
-    return url.render_as_string(hide_password=True)
+    """The address without its password and without the secrets in its query."""
+    query = {name: "..." if _SECRET.search(name) else said for name, said in url.query.items()}
+    return url.set(query=query).render_as_string(hide_password=True)
 
 
 def _parse(url: str) -> URL:
@@ -73,10 +84,8 @@ def _parse(url: str) -> URL:
                 "write sqlite:///<file> or postgresql://<host>/<database>."
             )
         parsed.get_dialect().import_dbapi()
-    except ArgumentError as error:
-        raise SpecError(
-            "The ledger's address is not a database URL: write sqlite:///<file> or postgresql://<host>/<database>."
-        ) from error
+    except (ArgumentError, ValueError):  # which repeat the address, password and all
+        raise SpecError(_MALFORMED) from None
     except ModuleNotFoundError as error:
         raise SpecError(
             f"The ledger {shown(parsed)!r} needs a driver that is not installed: "
@@ -146,7 +155,7 @@ def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
             f"The ledger {shown(engine.url)!r} did not answer ({_reason(error)}): "
             "free the disk or bring the database back, then launch the study again."
         ) from error
-    except DBAPIError as error:
+    except StatementError as error:  # raised before the database is asked, too: JSON knows no NaN
         raise LedgerError(f"The ledger {shown(engine.url)!r} refused a record ({_reason(error)}).") from error
 
 
@@ -165,7 +174,7 @@ def _connect(
 
 
 def _reason(error: Exception) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
     if isinstance(cause, FileExistsError):
         return "a file stands where its folder should be"
     if isinstance(cause, OSError) and cause.strerror:

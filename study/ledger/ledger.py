@@ -1,12 +1,12 @@
 """The ledger: the one record of every study, behind one transaction a call.
 
 A call's effect is on disk when it returns. Calls may come from several threads. Only the driver that holds a
-study's claim writes to its trials; the tracker writes only what it has shipped.
+study's claim writes to its trials; its tracker writes only what it has shipped. Both write through `held_by`.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +27,7 @@ from study.ledger.rows import (
     Token,
     TrackedRun,
     TrialActivity,
+    TrialTally,
 )
 from study.records import Ending, Measurement, Phase, PlannedTrial, RungRecord, TrialRecord
 
@@ -38,10 +39,14 @@ class Ledger:
     database went away or stays locked, and LedgerError when the record would contradict itself.
     """
 
-    def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, engine: Engine, clock: Callable[[], float] = time.time, owner: str | None = None
+    ) -> None:
         """Wrap an engine whose schema is current; `Ledger.open` is the usual door."""
         self._engine = engine
         self._clock = clock
+        self._activity = activity.Activity()
+        self._owner = owner
 
     @classmethod
     def open(cls, url: str, *, clock: Callable[[], float] = time.time) -> Self:
@@ -56,6 +61,17 @@ class Ledger:
             LedgerError: a newer version of the program wrote the ledger.
         """
         return cls(open_engine(url), clock)
+
+    def held_by(self, owner: str) -> Self:
+        """This ledger for a driver, whose writes to a study happen while it holds the study's claim, and else not.
+
+        Each such write raises ClaimLostError, and changes nothing, once another driver has the claim or none has. The
+        claim is looked at within the write's own transaction. The connections are shared: close one of the two.
+
+        Args:
+            owner: the name under which the driver claims, or has claimed, its study.
+        """
+        return type(self)(self._engine, self._clock, owner)
 
     @property
     def address(self) -> str:
@@ -81,6 +97,15 @@ class Ledger:
 
     def _writing(self) -> AbstractContextManager[Connection]:
         return transaction(self._engine, writes=True)
+
+    @contextmanager
+    def _writing_to(self, study: str) -> Iterator[tuple[Connection, int]]:
+        """A transaction that holds a study's row, and that row's number; a driver must hold the claim, too."""
+        with self._writing() as connection:
+            study_id = studies.find(connection, study)
+            if self._owner is not None:
+                claims.require(connection, study_id, study, self._owner)
+            yield connection, study_id
 
     # Studies
 
@@ -110,13 +135,17 @@ class Ledger:
 
     def set_study_state(self, name: str, state: StudyState) -> None:
         """Say where a study stands; leaving `running` ends its open attempts."""
-        with self._writing() as connection:
-            studies.set_fields(connection, name, state=StudyState(state).value, changed_at=self._clock())
+        with self._writing_to(name) as (connection, study_id):
+            studies.set_fields(connection, study_id, state=StudyState(state).value, changed_at=self._clock())
             if state != StudyState.RUNNING:
-                trials.close_all_attempts(connection, studies.find(connection, name), self._clock())
+                trials.close_all_attempts(connection, study_id, self._clock())
 
-    def delete_study(self, name: str) -> None:
+    def delete_study(self, name: str, owner: str = "") -> None:
         """Forget a study with all its trials and measurements.
+
+        Args:
+            name: of the study.
+            owner: the name under which the caller holds it, if it does.
 
         Raises:
             SpecError: a driver that lives holds it.
@@ -124,7 +153,7 @@ class Ledger:
         now = self._clock()
         with self._writing() as connection:
             held = claims.holder(connection, studies.find(connection, name))
-            if held is not None and claims.is_alive(held, now=now):
+            if held is not None and held.owner != owner and claims.is_alive(held, now=now):
                 raise SpecError(
                     f"Study {name!r} is being run by process {held.pid} on {held.host}: stop it before it is deleted."
                 )
@@ -132,23 +161,23 @@ class Ledger:
 
     def save_spec(self, name: str, spec: Mapping[str, Any]) -> None:
         """Keep a study's spec as it is written now: what its digest leaves out may change."""
-        with self._writing() as connection:
-            studies.set_fields(connection, name, spec=dict(spec))
+        with self._writing_to(name) as (connection, study_id):
+            studies.set_fields(connection, study_id, spec=dict(spec))
 
     def save_plan(self, name: str, plan: Mapping[str, Any]) -> None:
         """Keep the costed plan of a study, in place of an earlier one."""
-        with self._writing() as connection:
-            studies.set_fields(connection, name, plan=dict(plan))
+        with self._writing_to(name) as (connection, study_id):
+            studies.set_fields(connection, study_id, plan=dict(plan))
 
     def save_manifest(self, name: str, manifest: Mapping[str, Any]) -> None:
         """Keep what a study runs on, in place of what was kept before."""
-        with self._writing() as connection:
-            studies.set_fields(connection, name, manifest=dict(manifest))
+        with self._writing_to(name) as (connection, study_id):
+            studies.set_fields(connection, study_id, manifest=dict(manifest))
 
     def record_event(self, study: str, kind: str, detail: Mapping[str, Any]) -> None:
         """Append something that happened and is no measurement."""
-        with self._writing() as connection:
-            studies.add_event(connection, studies.find(connection, study), kind, detail, self._clock())
+        with self._writing_to(study) as (connection, study_id):
+            studies.add_event(connection, study_id, kind, detail, self._clock())
 
     def events(self, study: str) -> list[Event]:
         """All events in the order in which they happened."""
@@ -163,8 +192,8 @@ class Ledger:
         Raises:
             LedgerError: a key is there with other content.
         """
-        with self._writing() as connection:
-            return trials.plan(connection, studies.find(connection, study), planned)
+        with self._writing_to(study) as (connection, study_id):
+            return trials.plan(connection, study_id, planned)
 
     def trials(
         self, study: str, *, phase: Phase | None = None, family: str | None = None
@@ -186,7 +215,7 @@ class Ledger:
     def trial_activity(self, study: str) -> list[TrialActivity]:
         """Every trial in planned order, with what a view of it must know."""
         with self._reading() as connection:
-            return activity.listed(connection, studies.find(connection, study))
+            return self._activity.listed(connection, studies.find(connection, study))
 
     def attempts(self, study: str, key: str) -> list[Attempt]:
         """Every start of one trial, the first one first."""
@@ -198,19 +227,24 @@ class Ledger:
         with self._reading() as connection:
             return trials.counts(connection)
 
+    def trial_tallies(self, study: str) -> list[TrialTally]:
+        """A study's trials counted by phase, family and outcome, by the first of each in planned order."""
+        with self._reading() as connection:
+            return trials.tallies(connection, studies.find(connection, study))
+
     def start_attempt(self, study: str, key: str) -> int:
         """Note that a trial starts; the number of the attempt, 1 for the first.
 
         Raises:
             LedgerError: the trial has ended already.
         """
-        with self._writing() as connection:
-            return trials.start(connection, studies.find(connection, study), key, self._clock())
+        with self._writing_to(study) as (connection, study_id):
+            return trials.start(connection, study_id, key, self._clock())
 
     def place_attempt(self, study: str, key: str, *, pack: int, node: str) -> None:
         """Note in which pack, and on which node, the open attempt of a trial trains."""
-        with self._writing() as connection:
-            trials.place(connection, studies.find(connection, study), key, pack, node)
+        with self._writing_to(study) as (connection, study_id):
+            trials.place(connection, study_id, key, pack, node)
 
     def end_trial(self, study: str, key: str, ending: Ending) -> bool:
         """Keep a trial's ending, once; False where the same one is there.
@@ -219,8 +253,8 @@ class Ledger:
             LedgerError: the trial has ended in another way.
             TrialFailedError: a figure of the ending is not finite.
         """
-        with self._writing() as connection:
-            return trials.end(connection, studies.find(connection, study), key, ending, self._clock())
+        with self._writing_to(study) as (connection, study_id):
+            return trials.end(connection, study_id, key, ending, self._clock())
 
     def reopen_trial(self, study: str, key: str, reason: str) -> None:
         """Let a trial that was lost or cancelled run again; its ending goes to the events.
@@ -228,8 +262,7 @@ class Ledger:
         Raises:
             LedgerError: the trial has not ended, or ended with a result.
         """
-        with self._writing() as connection:
-            study_id = studies.find(connection, study)
+        with self._writing_to(study) as (connection, study_id):
             ending = trials.reopen(connection, study_id, key)
             detail = {"trial": key, "why": reason, **asdict(ending)}
             studies.add_event(connection, study_id, "trial_reopened", detail, self._clock())
@@ -242,13 +275,18 @@ class Ledger:
         Raises:
             TrialFailedError: a metric is NaN or infinite.
         """
-        with self._writing() as connection:
-            return measurements.add(connection, studies.find(connection, study), measurement)
+        with self._writing_to(study) as (connection, study_id):
+            return measurements.add(connection, study_id, measurement)
 
     def measurements(self, study: str, trial: str | None = None) -> list[Measurement]:
         """Measurements of one trial, or of all in planned order, by step."""
         with self._reading() as connection:
             return measurements.listed(connection, studies.find(connection, study), trial)
+
+    def measurements_at(self, numbers: Sequence[int]) -> list[Measurement]:
+        """The measurements with some row numbers, in no order."""
+        with self._reading() as connection:
+            return measurements.at(connection, numbers)
 
     def newer_measurements(
         self, study: str, trial: str, *, after: int, limit: int
@@ -263,8 +301,8 @@ class Ledger:
         Raises:
             LedgerError: the trial was decided at this rung in another way.
         """
-        with self._writing() as connection:
-            return measurements.add_rung(connection, studies.find(connection, study), rung)
+        with self._writing_to(study) as (connection, study_id):
+            return measurements.add_rung(connection, study_id, rung)
 
     def rungs(self, study: str, family: str | None = None) -> list[RungRecord]:
         """Decisions of one family, or of all, in the order in which they were made."""
@@ -330,18 +368,18 @@ class Ledger:
 
     def intend_run(self, study: str, store: str, kind: RunKind, key: str) -> bool:
         """Note that a run is about to be created; False where that was noted before."""
-        with self._writing() as connection:
-            return tracked.intend(connection, studies.find(connection, study), store, kind, key)
+        with self._writing_to(study) as (connection, study_id):
+            return tracked.intend(connection, study_id, store, kind, key)
 
     def save_tracked_run(self, study: str, store: str, run: TrackedRun) -> None:
         """Keep what has arrived of a run that was noted."""
-        with self._writing() as connection:
-            tracked.save(connection, studies.find(connection, study), store, run)
+        with self._writing_to(study) as (connection, study_id):
+            tracked.save(connection, study_id, store, run)
 
     def forget_tracked_run(self, study: str, store: str, kind: RunKind | None, key: str = "") -> None:
         """Drop what was noted of one run, or of all runs in the store where `kind` is None."""
-        with self._writing() as connection:
-            tracked.forget(connection, studies.find(connection, study), store, kind, key)
+        with self._writing_to(study) as (connection, study_id):
+            tracked.forget(connection, study_id, store, kind, key)
 
     # The service's tokens and requests
 

@@ -1,26 +1,19 @@
 """What trials measured and how ASHA decided on it, within the transaction that is given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, func, select
 
 from search_spaces.errors import LedgerError
 from study.ledger import schema
+from study.ledger.inserting import insert_new
 from study.ledger.trials import number, require_finite
 from study.records import Measurement, RungRecord
 
 _M = schema.measurement.c
 _R = schema.rung.c
 _T = schema.trial.c
-
-
-def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
-    """Insert a row unless one with its unique key is there; whether it was inserted."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(**row).on_conflict_do_nothing().returning(table.c.id)
-    return connection.scalar(statement) is not None
 
 
 def add(connection: Connection, study_id: int, measurement: Measurement) -> bool:
@@ -53,6 +46,16 @@ def listed(connection: Connection, study_id: int, trial: str | None) -> list[Mea
     return [_measurement(row) for row in connection.execute(query)]
 
 
+def at(connection: Connection, numbers: Sequence[int]) -> list[Measurement]:
+    """The measurements with some row numbers, in no order."""
+    query = (
+        select(_T.key, _M.step, _M.metrics, _M.recorded_at)
+        .join(schema.trial, _M.trial_id == _T.id)
+        .where(_M.id.in_(numbers))
+    )
+    return [_measurement(row) for row in connection.execute(query)]
+
+
 def newer(
     connection: Connection, study_id: int, trial: str, after: int, limit: int
 ) -> list[tuple[int, Measurement]]:
@@ -67,14 +70,9 @@ def newer(
     return [(row.id, _measurement(row)) for row in connection.execute(query)]
 
 
-def newest_by_trial(connection: Connection, study_id: int) -> dict[int, int]:
-    """Row number of each trial's newest measurement, by the trial's row number."""
-    query = (
-        select(_M.trial_id, func.max(_M.id))
-        .join(schema.trial, _M.trial_id == _T.id)
-        .where(_T.study_id == study_id)
-        .group_by(_M.trial_id)
-    )
+def newest_by_trial(connection: Connection, trials: Sequence[int]) -> dict[int, int]:
+    """Row number of the newest measurement of some trials, by the trial's row number."""
+    query = select(_M.trial_id, func.max(_M.id)).where(_M.trial_id.in_(trials)).group_by(_M.trial_id)
     return {row[0]: row[1] for row in connection.execute(query)}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from study.records import TrialRecord
+from study.records import Outcome, Phase, TrialRecord
 
 
 class StudyState(StrEnum):
@@ -100,6 +100,19 @@ class TrialActivity:
     """Number of the pack that its last attempt trains in; absent before it has a place."""
     node: str | None = None
     """Address of that pack's node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialTally:
+    """How many trials of a phase and a family ended in one way."""
+
+    phase: Phase
+    family: str
+    outcome: Outcome | None
+    """Absent for those that have not ended."""
+    number: int
+    device_seconds: float
+    """All of theirs together."""
 
 
 @dataclass(frozen=True, kw_only=True)

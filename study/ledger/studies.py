@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from search_spaces.errors import LedgerError, SpecError, unknown
 from study.ledger import schema
+from study.ledger.inserting import insert_new
 from study.ledger.rows import Event, StudyRecord, StudyState
 
 _S = schema.study.c
@@ -41,10 +42,9 @@ def create(connection: Connection, study: StudyRecord) -> StudyRecord:
     Raises:
         SpecError: a study with this name and another spec exists.
     """
-    row = connection.execute(select(schema.study).where(_S.name == study.name)).one_or_none()
-    if row is None:
-        connection.execute(insert(schema.study).values(_columns(study)))
+    if insert_new(connection, schema.study, _columns(study)):
         return study
+    row = connection.execute(select(schema.study).where(_S.name == study.name)).one()
     if row.spec_digest != study.spec_digest:
         raise SpecError(
             f"Study {study.name!r} was started with another spec (digest {row.spec_digest[:12]}, now "
@@ -82,9 +82,8 @@ def listed(connection: Connection) -> list[StudyRecord]:
     return [_record(row) for row in connection.execute(select(schema.study).order_by(_S.id))]
 
 
-def set_fields(connection: Connection, name: str, **fields: Any) -> None:
-    """Overwrite columns of one study."""
-    number = find(connection, name)
+def set_fields(connection: Connection, number: int, **fields: Any) -> None:
+    """Overwrite columns of one study, by its row number."""
     connection.execute(update(schema.study).where(_S.id == number).values(**fields))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, select, update
 
 from study.ledger import schema
-from study.ledger.measurements import insert_new
+from study.ledger.inserting import insert_new
 from study.ledger.rows import RunKind, TrackedRun
 
 _C = schema.tracked_run.c

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from search_spaces.errors import LedgerError, TrialFailedError
 from study.ledger import schema
-from study.ledger.rows import Attempt
+from study.ledger.rows import Attempt, TrialTally
 from study.records import Ending, Outcome, Phase, PlannedTrial, TrialRecord
 
 REOPENABLE = (Outcome.INFRA_FAILED, Outcome.OUT_OF_MEMORY, Outcome.CANCELLED)
@@ -70,6 +70,27 @@ def counts(connection: Connection) -> dict[str, dict[str | None, int]]:
     for name, outcome, number in connection.execute(query):
         found.setdefault(name, {})[outcome] = number
     return found
+
+
+def tallies(connection: Connection, study_id: int) -> list[TrialTally]:
+    """A study's trials counted by phase, family and outcome, by the first of each in planned order."""
+    groups = (_T.phase, _T.family, _T.outcome)
+    query = (
+        select(*groups, func.count(), func.coalesce(func.sum(_T.device_seconds), 0.0))
+        .where(_T.study_id == study_id)
+        .group_by(*groups)
+        .order_by(func.min(_T.id))
+    )
+    return [
+        TrialTally(
+            phase=Phase(phase),
+            family=family,
+            outcome=None if outcome is None else Outcome(outcome),
+            number=number,
+            device_seconds=seconds,
+        )
+        for phase, family, outcome, number, seconds in connection.execute(query)
+    ]
 
 
 def get(connection: Connection, study_id: int, key: str) -> TrialRecord:

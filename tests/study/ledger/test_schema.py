@@ -67,6 +67,8 @@ def test_processes_that_open_a_new_ledger_at_once_all_succeed(url: str):
     ("address", "message"),
     [
         ("ledger.db", "is not a database URL: write sqlite:///<file> or postgresql://<host>/<database>"),
+        ("postgresql://u:s3cret@h:/d", "is not a database URL: write"),
+        ("postgresql://u:s3cret@h:port/d", "is not a database URL: write"),
         ("mysql://u:s3cret@h/d", r"neither SQLite nor PostgreSQL|needs a driver"),
         ("oddbase://u:s3cret@h/d", "is neither SQLite nor PostgreSQL: write"),
         (
@@ -123,8 +125,7 @@ def test_the_address_is_shown_without_its_password(ledger: Ledger, url: str):
     assert ledger.address.startswith(url.partition(":")[0])
 
 
-def test_a_ledger_of_the_first_schema_keeps_its_attempts(tmp_path: Path):
-    url = f"sqlite:///{tmp_path}/ledger.db"
+def test_a_ledger_of_the_first_schema_keeps_its_attempts(url: str):
     with Ledger.open(url) as ledger:
         begin(ledger, plan())
         ledger.start_attempt(STUDY, TRIAL)

@@ -3,23 +3,30 @@
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from search_spaces.errors import LedgerError, SpecError
-from study.ledger import Ledger, StudyState
+from search_spaces.errors import ClaimLostError, LedgerError, SpecError
+from study.ledger import Ledger, RunKind, StudyState, TrackedRun, measurements
+from study.records import RungRecord
 from tests.study.samples import (
     MANIFEST,
     OWNER,
     SPEC,
     STUDY,
     Clock,
+    finished,
+    measured,
     planned,
     run_trial,
 )
 
-TRIAL = planned("sgd", 0).key
+TRIAL, OTHER = planned("sgd", 0).key, planned("sgd", 1).key
 
 
 def test_a_study_is_created_once_and_kept(ledger: Ledger):
@@ -28,6 +35,18 @@ def test_a_study_is_created_once_and_kept(ledger: Ledger):
     assert again == first == ledger.study("s")
     assert (first.spec, first.manifest, first.state, first.plan) == (SPEC, MANIFEST, StudyState.PLANNED, None)
     assert [one.name for one in ledger.studies()] == ["s"]
+
+
+def test_drivers_that_create_a_study_at_once_get_the_same(url: str, ledger: Ledger):
+    barrier = threading.Barrier(4)
+
+    def create(number: int) -> str:
+        with Ledger.open(url) as own:
+            barrier.wait(30)
+            return own.create_study(STUDY, SPEC, "d" * 64, MANIFEST).uid
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(create, range(4)))) == 1
 
 
 def test_a_changed_study_is_refused(ledger: Ledger):
@@ -80,8 +99,98 @@ def test_a_driver_without_a_sign_of_life_gives_way(study: Ledger, clock: Clock):
     clock.now += 2
     study.claim_study(STUDY, "driver-2")
     assert study.running_trials(STUDY) == []
-    with pytest.raises(LedgerError, match=r"no longer driven by 'driver-1' but by process \d+ on"):
+    with pytest.raises(
+        LedgerError, match=r"no longer driven by this process, driver-1, but by process \d+ on"
+    ):
         study.heartbeat(STUDY, OWNER)
+
+
+def test_a_driver_that_lost_its_study_changes_nothing_any_more(study: Ledger, clock: Clock):
+    driver = study.held_by(OWNER)
+    run_trial(driver, TRIAL, finished())
+    clock.now += 61
+    study.claim_study(STUDY, "driver-2")
+    study.start_attempt(STUDY, OTHER)
+    before = _everything(study)
+    for write in _writes(driver):
+        with pytest.raises(
+            ClaimLostError, match=r"no longer driven by this process, driver-1, but by process \d+"
+        ):
+            write()
+    assert _everything(study) == before
+    study.release_study(STUDY, "driver-2")
+    with pytest.raises(ClaimLostError, match="but released: it gave no sign of life for more than 60 s"):
+        driver.record_measurement(STUDY, measured(OTHER, 0))
+    study.claim_study(STUDY, OWNER)
+    assert driver.record_measurement(STUDY, measured(OTHER, 0))
+
+
+def test_a_write_and_a_takeover_never_overlap(url: str, study: Ledger, clock: Clock):
+    """The takeover waits for a write that has begun, and no write begins between the look at the claim and its end."""
+    clock.now += 61
+    began, go_on = threading.Event(), threading.Event()
+    driver = study.held_by(OWNER)
+    with Ledger.open(url, clock=clock) as other, ThreadPoolExecutor(2) as threads:
+        real = measurements.add
+
+        def slow(*args: Any) -> bool:
+            began.set()
+            go_on.wait(10)
+            return real(*args)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(measurements, "add", slow)
+            written = threads.submit(driver.record_measurement, STUDY, measured(TRIAL, 0))
+            assert began.wait(10)
+            taken = threads.submit(other.claim_study, STUDY, "driver-2")
+            with pytest.raises(TimeoutError):
+                taken.result(0.5)
+            go_on.set()
+            assert written.result(10)
+            assert taken.result(40).owner == "driver-2"
+        with pytest.raises(ClaimLostError):
+            driver.record_measurement(STUDY, measured(TRIAL, 20))
+
+
+def _everything(ledger: Ledger) -> list[Any]:
+    looks = (
+        ledger.study,
+        ledger.events,
+        ledger.trial_activity,
+        ledger.measurements,
+        ledger.rungs,
+        ledger.holder,
+    )
+    return [look(STUDY) for look in looks] + [
+        ledger.tracked_runs(STUDY, "store"),
+        ledger.attempts(STUDY, TRIAL),
+    ]
+
+
+def _writes(driver: Ledger) -> list[Callable[[], object]]:
+    """Every way in which a driver, or its tracker, writes."""
+    run = TrackedRun(kind=RunKind.STUDY, key="", run_id="1", shipped_measurement=0, shipped_state="")
+    rung = RungRecord(
+        family="sgd", trial=OTHER, rung=20, value=0.5, cutoff=None, num_recorded=1, action="continue"
+    )
+    return [
+        lambda: driver.heartbeat(STUDY, OWNER),
+        lambda: driver.set_study_state(STUDY, StudyState.FINISHED),
+        lambda: driver.save_spec(STUDY, {}),
+        lambda: driver.save_plan(STUDY, {}),
+        lambda: driver.save_manifest(STUDY, {}),
+        lambda: driver.record_event(STUDY, "told", {}),
+        lambda: driver.plan_trials(STUDY, [planned("sgd", 9)]),
+        lambda: driver.start_attempt(STUDY, OTHER),
+        lambda: driver.place_attempt(STUDY, OTHER, pack=3, node="elsewhere"),
+        lambda: driver.end_trial(STUDY, OTHER, finished()),
+        lambda: driver.reopen_trial(STUDY, TRIAL, "it was lost"),
+        lambda: driver.record_measurement(STUDY, measured(OTHER, 0)),
+        lambda: driver.record_rung(STUDY, rung),
+        lambda: driver.intend_run(STUDY, "store", RunKind.STUDY, ""),
+        lambda: driver.save_tracked_run(STUDY, "store", run),
+        lambda: driver.forget_tracked_run(STUDY, "store", None),
+    ]
 
 
 @pytest.mark.parametrize("parent_noticed", [True, False])
