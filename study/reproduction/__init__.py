@@ -1,0 +1,1 @@
+"""A study run again from its record, and held against it measurement by measurement."""
