@@ -8,17 +8,18 @@ mean over all seeds, which the card gives with its interval.
 
 import json
 import shutil
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from search_spaces.errors import RetryableError
 from study.ledger import TrialActivity
 from study.records import Ending, Outcome, Phase, PlannedTrial
 from study.tracking.aggregates import ANALYSED
+from trainers.weights_header import read_header
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
 
@@ -38,23 +39,37 @@ class Chosen:
     """Classes of the head that is saved with the adapter; None for a causal model."""
 
 
-def chosen_adapters(trials: Sequence[TrialActivity], folder: Path) -> list[Chosen]:
+def chosen_adapters(
+    trials: Sequence[TrialActivity], folder: Path, bring: Callable[[str], object] = lambda _: None
+) -> tuple[list[Chosen], list[str]]:
     """The adapter of each family whose confirmation is over, as far as its files are there.
 
     Args:
         trials: all trials of the study.
         folder: where confirmed trials leave their adapters, each under its key.
+        bring: called with the key of each that was chosen, to have it there; raises RetryableError where that cannot be
+            done now.
+
+    Returns:
+        What is there, and a line for each that could not be brought.
     """
     confirmed: dict[str, list[TrialActivity]] = {}
     for trial in trials:
         planned = trial.record.planned
         if planned.phase is Phase.CONFIRMATION and planned.slice == "":
             confirmed.setdefault(planned.family, []).append(trial)
-    found = (_chosen(family, mine, folder) for family, mine in confirmed.items())
-    return [one for one in found if one is not None]
+    found, problems = [], []
+    for family, mine in confirmed.items():
+        try:
+            found.append(_chosen(family, mine, folder, bring))
+        except RetryableError as error:
+            problems.append(f"the adapter of family {family} could not be fetched: {error}")
+    return [one for one in found if one is not None], problems
 
 
-def _chosen(family: str, trials: Sequence[TrialActivity], folder: Path) -> Chosen | None:
+def _chosen(
+    family: str, trials: Sequence[TrialActivity], folder: Path, bring: Callable[[str], object]
+) -> Chosen | None:
     endings = {trial.record.planned.key: trial.record.ending for trial in trials}
     if None in endings.values():
         return None
@@ -69,8 +84,9 @@ def _chosen(family: str, trials: Sequence[TrialActivity], folder: Path) -> Chose
         return None
     _, key, planned, ending = min(results, key=lambda result: result[:2])
     try:
+        bring(key)
         labels = num_labels(folder / key)
-    except (OSError, ValueError, struct.error):  # not there, or not whole: there is nothing to attach
+    except (OSError, ValueError):  # not there, or not whole: there is nothing to attach
         return None
     seeds = tuple(one for one in endings.values() if one is not None and one.outcome in ANALYSED)
     return Chosen(
@@ -93,7 +109,7 @@ def portable(chosen: Chosen, base: Mapping[str, Any]) -> Iterator[Path]:
     """
     with TemporaryDirectory(prefix="trialwright-adapter-") as place:
         copy = Path(place)
-        config = json.loads((chosen.folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_config(chosen.folder)
         config |= {"base_model_name_or_path": base_name(base), "revision": base.get("revision")}
         (copy / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         shutil.copy(chosen.folder / WEIGHTS, copy / WEIGHTS)
@@ -106,6 +122,22 @@ def base_name(base: Mapping[str, Any]) -> str:
     return model.removeprefix("hf:").removeprefix("path:")
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """An adapter's configuration.
+
+    Raises:
+        OSError: it is not there.
+        ValueError: it is no JSON object.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(config, dict):
+        raise ValueError("it is no object")  # noqa: TRY004 (the file is wrong, not the call)
+    return config
+
+
 def num_labels(folder: Path) -> int | None:
     """Classes of the head that is saved with an adapter; None where there is none.
 
@@ -113,25 +145,16 @@ def num_labels(folder: Path) -> int | None:
 
     Raises:
         OSError: a file is not there.
-        ValueError: the configuration is no JSON, or the weights are no safetensors.
-        struct.error: the weights break off.
+        ValueError: the configuration is none of an adapter, or the weights are no safetensors.
     """
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    heads = config.get("modules_to_save") or ()
+    heads = read_config(folder).get("modules_to_save") or []
+    if not isinstance(heads, list):
+        raise ValueError("modules_to_save is no list")  # noqa: TRY004 (the file is wrong, not the call)
     shapes = [
         entry["shape"]
-        for name, entry in _header(folder / WEIGHTS).items()
+        for name, entry in read_header(folder / WEIGHTS).items()
         if name.endswith(".weight") and any(f".{head}." in name for head in heads)
     ]
     matrices = [shape for shape in shapes if len(shape) > 1]
     last = [shape for shape in matrices if shape[0] != shape[1]] or matrices
     return int(last[-1][0]) if last else None
-
-
-def _header(path: Path) -> Mapping[str, Any]:
-    """Names and shapes of a safetensors file, which begins with their JSON's length."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header: dict[str, Any] = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    return header

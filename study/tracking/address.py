@@ -14,13 +14,16 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""Settings of MLflow that a study needs; what the user has set stays."""
-_CHECK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""Settings of MLflow that a study needs; what the user has set stays. Its client repeats no call: the tracker does, and
+looks first whether one that got no answer has made its run. A busy server goes on with calls that were given up, so
+that few are."""
+_CHECK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+"""A server that fifty other studies write to may take tens of seconds; where nobody is, that is known at once."""
 _LONG_MESSAGE_CHARS = 200
 _SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _SQLITE = "sqlite:///"
@@ -35,7 +38,10 @@ def prepare_environment() -> None:
 
 def redact(uri: str) -> str:
     """The address without its password and without the secrets in its query."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # nobody can tell where a password would stand in it
+        return f"{uri.partition(':')[0]}:***"
     if parts.password is None and not parts.query:
         return uri
     if parts.password is not None:
@@ -48,7 +54,10 @@ def redact(uri: str) -> str:
 
 def redact_text(text: str, uri: str) -> str:
     """A message without the address's password and without the tokens of the environment."""
-    password = urlsplit(uri).password
+    try:
+        password = urlsplit(uri).password
+    except ValueError:
+        password = None
     secrets = [os.environ.get(name) for name in _SECRETS]
     secrets += [password, unquote(password)] if password else []
     text = text.replace(uri, redact(uri))
@@ -129,7 +138,10 @@ def _redacted_pair(pair: str) -> str:
 
 
 def _without_user(uri: str) -> str:
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        raise SpecError(f"The tracking address {redact(uri)!r} is no address: write {_FORMS}.") from None
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 

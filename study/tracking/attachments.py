@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from study.ledger import StudyRecord, TrialActivity
-from study.tracking.adapters import CARD, Chosen, chosen_adapters, portable
+from study.tracking.adapters import CARD, Chosen, portable
 from study.tracking.arrangement import arranged_tags, artifact_path
 from study.tracking.cards import card
 from study.tracking.datasets import datasets
@@ -58,13 +58,13 @@ class Scene:
     """Family → id of its run, without those that the user has deleted."""
     folders: Sequence[Path]
     """Folders that were asked to be attached, the newest report last."""
-    adapters_dir: Path | None
-    """Where confirmed trials leave their adapters; None where nobody can read them from here."""
+    adapters: Sequence[Chosen]
+    """Those that can be read from here."""
 
 
 def attachments(scene: Scene) -> Iterator[Attachment]:
     """Everything that should hang on the study's runs, as it is now."""
-    chosen = {one.family: one for one in _chosen(scene)}
+    chosen = {one.family: one for one in scene.adapters}
     yield from _arranged(scene)
     if scene.study_run:
         yield _documents(scene)
@@ -95,10 +95,6 @@ def folder_state(folder: Path) -> str:
         return ""
     stats = [(str(path.relative_to(folder)), path.stat()) for path in files]
     return _digest([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats])
-
-
-def _chosen(scene: Scene) -> list[Chosen]:
-    return [] if scene.adapters_dir is None else chosen_adapters(scene.trials, scene.adapters_dir)
 
 
 def _arranged(scene: Scene) -> Iterator[Attachment]:

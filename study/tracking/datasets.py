@@ -1,7 +1,7 @@
 """The splits that a study trains, selects and reports on, as MLflow's dataset inputs.
 
-MLflow shortens nothing and takes 36 characters for a digest: the manifest's SHA-256, which covers all three splits, is
-cut to that, and stands whole in the dataset's profile.
+MLflow shortens nothing and takes 36 characters for a digest: the SHA-256 of a split's rows is cut to that, and stands
+whole in the dataset's profile. An older study's manifest has one over all three splits, which then stands for each.
 """
 
 import json
@@ -29,12 +29,13 @@ class DatasetView:
     source: str
     """JSON: task, where the text comes from, its licence."""
     profile: str
-    """JSON: rows, and the whole SHA-256 over all splits."""
+    """JSON: rows, the whole SHA-256 of the split where it is known, and the one over all splits."""
 
 
 def datasets(study: StudyRecord) -> list[DatasetView]:
     """The three splits of a study; none where its manifest names no data."""
     digest = str(study.manifest.get("data_digest") or "")
+    own: Mapping[str, str] = study.manifest.get("split_digests") or {}
     task: Mapping[str, Any] = study.spec.get("task") or {}
     if not digest or "name" not in task:
         return []
@@ -45,10 +46,16 @@ def datasets(study: StudyRecord) -> list[DatasetView]:
     return [
         DatasetView(
             name=f"{name.replace(':', '-')}-{split}",
-            digest=digest[:DIGEST_CHARS],
+            digest=own.get(split, digest)[:DIGEST_CHARS],
             context=context,
             source=json.dumps(source, sort_keys=True),
-            profile=json.dumps({"rows_at_most": task.get(f"{split}_rows"), "sha256_of_all_splits": digest}),
+            profile=json.dumps(
+                {
+                    "rows_at_most": task.get(f"{split}_rows"),
+                    **({"sha256": own[split]} if split in own else {}),
+                    "sha256_of_all_splits": digest,
+                }
+            ),
         )
         for split, context in CONTEXTS.items()
     ]

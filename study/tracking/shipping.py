@@ -2,17 +2,22 @@
 
 What was sent is noted after each call, and sending a thing again changes nothing, so that a pass may break
 off anywhere. A run's creation alone would not bear repeating: it is noted before, and looked for when in
-doubt.
+doubt. A server is sent several runs at once, parents before their children: it answers one call so slowly that it would
+be idle for most of the time between two of them.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
-from study.ledger import Ledger, RunKind, StudyRecord, TrackedRun, TrialActivity
+from study.ledger import Ledger, RunKind, StudyRecord, StudyState, TrackedRun, TrialActivity
+from study.records import Measurement
+from study.tracking.adapters import Chosen, chosen_adapters
 from study.tracking.attachments import Scene, attachments
 from study.tracking.findings import Findings, read_findings
+from study.tracking.side_by_side import side_by_side
 from study.tracking.store import (
     PARENT_TAG,
     RUN_TAG,
@@ -46,7 +51,16 @@ class Backlog:
 class Shipper:
     """Ships one study to one store."""
 
-    def __init__(self, *, ledger: Ledger, study: str, label: str, adapters_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        study: str,
+        label: str,
+        adapters_dir: Path | None = None,
+        bring_adapter: Callable[[str], object] = lambda _: None,
+        on_arrival: Callable[[int], object] = lambda _: None,
+    ) -> None:
         """Bind to a study.
 
         Args:
@@ -54,11 +68,17 @@ class Shipper:
             study: its name there.
             label: the store's address without its password, under which the ledger notes what arrived.
             adapters_dir: where confirmed trials leave their adapters; None: none are attached.
+            bring_adapter: called with a trial's key before its adapter is looked for there; raises RetryableError where
+                it cannot be had now.
+            on_arrival: called whenever a run, or what hangs on one, has been brought up to date, with the number of
+                runs that are still to be looked at.
         """
         self._ledger = ledger
         self._name = study
         self._label = label
         self._adapters_dir = adapters_dir
+        self._bring_adapter = bring_adapter
+        self._on_arrival = on_arrival
         self._tracked: dict[RunKey, TrackedRun] = {}
         self._trials: Sequence[TrialActivity] = ()
         self._found: Findings = {}
@@ -87,11 +107,12 @@ class Shipper:
         lacking: list[RunView] = []
         if wanted:
             experiment = self._experiment(store, study, verify=verify)
-            for view in wanted:  # parents come first, so that no run lacks anything once its turn is over
-                if self._lacks(view):
-                    lacking.append(view)
-                    problems += self._attempt(store, view, study, experiment)
+            for view, refused in self._send(store, wanted, study, experiment):
+                lacking.append(view)
+                problems += refused
             problems += self._attach(store, study, wanted, experiment)
+            if study.state is not StudyState.RUNNING:
+                self._delete_strays(store, study, experiment)
         return Backlog(num_runs=sum(map(self._lacks, lacking)), problem=problems[0] if problems else "")
 
     def _wanted(self) -> tuple[StudyRecord, list[RunView]]:
@@ -159,6 +180,27 @@ class Shipper:
         for run in list(self._tracked.values()):
             self._note(replace(run, shipped_state=""))
 
+    def _send(
+        self, store: TrackingStore, wanted: Sequence[RunView], study: StudyRecord, experiment: str
+    ) -> Iterator[tuple[RunView, list[str]]]:
+        """Bring every run up to date that lacks something; each of these, and what the store refused of it.
+
+        Runs of one kind go together once their parents have gone, so that none lacks anything after its turn.
+        """
+        left = len(wanted)
+        for _, kind in groupby(wanted, key=lambda view: view.kind):
+            views = list(kind)
+            lacking = [view for view in views if self._lacks(view)]
+            left -= len(views) - len(lacking)
+            answers = side_by_side(
+                lambda view: self._attempt(store, view, study, experiment), lacking, store.num_calls
+            )
+            for view, refused in zip(lacking, answers, strict=True):
+                left -= 1
+                if not refused:
+                    self._on_arrival(left)
+                yield view, refused
+
     def _attempt(self, store: TrackingStore, view: RunView, study: StudyRecord, experiment: str) -> list[str]:
         """Bring one run up to date; what the store refused of it."""
         try:
@@ -177,7 +219,7 @@ class Shipper:
         self, store: TrackingStore, view: RunView, study: StudyRecord, experiment: str
     ) -> None:
         run, status = self._existing(store, view, study, experiment)
-        run = self._ship_measurements(store, view, run)
+        run, measured = self._ship_measurements(store, view, run)
         state = self._state(view)
         if run.run_id is None or run.shipped_state == state:
             return
@@ -188,10 +230,12 @@ class Shipper:
             metrics=view.metrics,
             step=view.metrics_step,
             at=view.metrics_at,
+            measurements=[measurement for _, measurement in measured],
         )
         if view.status != status or view.ended_at is not None:
             store.set_status(run.run_id, view.status, view.ended_at)
-        self._note(replace(run, shipped_state=state))
+        newest = measured[-1][0] if measured else run.shipped_measurement
+        self._note(replace(run, shipped_state=state, shipped_measurement=newest))
 
     def _existing(
         self, store: TrackingStore, view: RunView, study: StudyRecord, experiment: str
@@ -215,21 +259,29 @@ class Shipper:
         parent = self._parent_run(view)
         return tags if parent is None else tags | {PARENT_TAG: parent}
 
-    def _ship_measurements(self, store: TrackingStore, view: RunView, run: TrackedRun) -> TrackedRun:
+    def _ship_measurements(
+        self, store: TrackingStore, view: RunView, run: TrackedRun
+    ) -> tuple[TrackedRun, Sequence[tuple[int, Measurement]]]:
+        """Send new measurements; the last of them are left to the call that describes the run, where there is one."""
+        is_described = run.shipped_state == self._state(view)
         while run.run_id is not None and run.shipped_measurement < view.last_measurement:
             batch = self._ledger.newer_measurements(
                 self._name, view.key, after=run.shipped_measurement, limit=MEASUREMENTS_PER_READ
             )
+            if not is_described and batch[-1][0] >= view.last_measurement:
+                return run, batch
             store.log_measurements(run.run_id, [measurement for _, measurement in batch])
             run = replace(run, shipped_measurement=batch[-1][0])
             self._note(run)
-        return run
+        return run, ()
 
     def _attach(
         self, store: TrackingStore, study: StudyRecord, wanted: Sequence[RunView], experiment: str
     ) -> Iterator[str]:
-        """Send what hangs on the runs, where it has changed; what the store refused of it."""
-        for one in attachments(self._scene(study, wanted, experiment)):
+        """Send what hangs on the runs, where it has changed; what was refused or could not be had."""
+        adapters, problems = self._chosen_adapters()
+        yield from problems
+        for one in attachments(self._scene(study, wanted, experiment, adapters)):
             if not one.state or self._tracked_state(one.key) == one.state:
                 continue
             self._intend(RunKind.ARTIFACTS, one.key)
@@ -241,12 +293,27 @@ class Shipper:
                 yield f"{one.key} of study {study.name} was refused: {error}"
                 continue
             self._note(replace(self._tracked[RunKind.ARTIFACTS, one.key], shipped_state=one.state))
+            self._on_arrival(0)
+
+    def _chosen_adapters(self) -> tuple[list[Chosen], list[str]]:
+        if self._adapters_dir is None:
+            return [], []
+        return chosen_adapters(self._trials, self._adapters_dir, bring=self._bring_adapter)
+
+    def _delete_strays(self, store: TrackingStore, study: StudyRecord, experiment: str) -> None:
+        """Remove runs that an earlier driver's last request has made, of which it could not take note any more."""
+        known = {run.run_id for run in self._tracked.values()}
+        for run_id in store.running_runs(experiment, uid=study.uid):
+            if run_id not in known:
+                store.delete_run(run_id)
 
     def _tracked_state(self, key: str) -> str:
         noted = self._tracked.get((RunKind.ARTIFACTS, key))
         return noted.shipped_state if noted is not None else ""
 
-    def _scene(self, study: StudyRecord, wanted: Sequence[RunView], experiment: str) -> Scene:
+    def _scene(
+        self, study: StudyRecord, wanted: Sequence[RunView], experiment: str, adapters: Sequence[Chosen]
+    ) -> Scene:
         runs = {
             key: run.run_id
             for key, run in self._tracked.items()
@@ -266,5 +333,5 @@ class Shipper:
                 if (run := runs.get((RunKind.FAMILY, view.key))) is not None
             },
             folders=self._folders(),
-            adapters_dir=self._adapters_dir,
+            adapters=adapters,
         )

@@ -5,6 +5,7 @@ Only `MlflowClient` is used: the fluent interface keeps a global active run, whi
 
 import logging
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,11 @@ RUN_TAG = "trialwright.run"
 """Kind and key of a run: with the study's random name it finds a run whose id got lost."""
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
+FIGURES_PER_CALL = 800
+"""Metrics that go along with parameters and tags, of which there may be 200: MLflow takes 1,000 things a call."""
+CALLS_OF_A_SERVER = 4
+"""At once, of one study: MLflow's server answers them in threads."""
+QUICK_CALL_S = 0.5
 MAX_PARAM_CHARS = 6000
 MAX_TAG_CHARS = 8000
 MAX_NAME_CHARS = 250
@@ -52,6 +58,8 @@ class TrackingStore:
         """
         self._uri = uri
         self._artifacts_dir = artifacts_dir
+        self._call_s = QUICK_CALL_S
+        """Running mean of what answered calls took: the older one is, the less it counts."""
         prepare_environment()
         path = sqlite_path(uri)
         with self._sorted_errors():
@@ -62,6 +70,16 @@ class TrackingStore:
             for chatty in ("alembic", "mlflow"):
                 logging.getLogger(chatty).setLevel(logging.WARNING)
             self._client: Any = MlflowClient(client_uri(uri))
+
+    @property
+    def num_calls(self) -> int:
+        """How many calls at once it is good for.
+
+        One, where this process writes to a database itself, and where answers take long: then others ask the server,
+        too, and with more in its queue calls would be given up that it still works on.
+        """
+        is_quick = self._uri.startswith("http") and self._call_s < QUICK_CALL_S
+        return CALLS_OF_A_SERVER if is_quick else 1
 
     def find_experiment(self, experiment_id: str, uid: str) -> bool:
         """Whether the experiment is there and is this study's; one that was deleted is restored."""
@@ -107,17 +125,23 @@ class TrackingStore:
             runs = self._client.search_runs([experiment_id], filter_string=query, max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
+    def running_runs(self, experiment_id: str, *, uid: str) -> list[str]:
+        """Ids of the study's runs that have not ended."""
+        query = f"tags.`{STUDY_TAG}` = '{uid}' and attributes.status = 'RUNNING'"
+        with self._sorted_errors():
+            runs = self._client.search_runs([experiment_id], filter_string=query, max_results=1000)
+        return [str(run.info.run_id) for run in runs]
+
+    def delete_run(self, run_id: str) -> None:
+        """End a run and have it shown no more."""
+        with self._sorted_errors():
+            self._client.set_terminated(run_id, "KILLED")
+            self._client.delete_run(run_id)
+
     def log_measurements(self, run_id: str, measurements: Sequence[Measurement]) -> None:
         """Add step metrics with the times at which they were recorded: once more changes nothing."""
-        from mlflow.entities import Metric
-
-        metrics = [
-            Metric(_name(name), figure, _milliseconds(one.recorded_at), one.step)
-            for one in measurements
-            for name, figure in one.metrics.items()
-        ]
         with self._sorted_errors():
-            for batch in _chunks(metrics, METRICS_PER_CALL):
+            for batch in _chunks(_points(measurements), METRICS_PER_CALL):
                 self._client.log_batch(run_id, metrics=batch)
 
     def describe(
@@ -129,19 +153,32 @@ class TrackingStore:
         metrics: Mapping[str, float],
         step: int,
         at: float,
+        measurements: Sequence[Measurement] = (),
     ) -> None:
-        """Set a run's parameters and tags, and add figures at one step and time."""
+        """Set a run's parameters and tags, and add figures at one step and time, in one call if they are few.
+
+        Args:
+            run_id: of the run.
+            params: set once; a store refuses others later.
+            tags: in place of earlier ones of their names.
+            metrics: figures at `step`.
+            step: of the figures.
+            at: Unix time in seconds of the figures.
+            measurements: as for `log_measurements`.
+        """
         from mlflow.entities import Metric, Param, RunTag
 
         all_params = [Param(_name(name), _cut(text, MAX_PARAM_CHARS)) for name, text in params.items()]
         all_tags = [RunTag(name, text) for name, text in _tags(tags).items()]
         figures = [Metric(_name(name), figure, _milliseconds(at), step) for name, figure in metrics.items()]
+        first_params, *more_params = _chunks(all_params, PARAMS_PER_CALL) or [[]]
+        *more_figures, last_figures = _chunks(_points(measurements) + figures, FIGURES_PER_CALL) or [[]]
         with self._sorted_errors():
-            for batch in _chunks(all_params, PARAMS_PER_CALL)[1:]:
+            for batch in more_params:
                 self._client.log_batch(run_id, params=batch)
-            self._client.log_batch(
-                run_id, params=all_params[:PARAMS_PER_CALL], tags=all_tags, metrics=figures
-            )
+            for batch in more_figures:
+                self._client.log_batch(run_id, metrics=batch)
+            self._client.log_batch(run_id, params=first_params, tags=all_tags, metrics=last_figures)
 
     def set_status(self, run_id: str, status: str, ended_at: float | None) -> None:
         """Say whether the run is under way, or how and when it ended."""
@@ -197,8 +234,10 @@ class TrackingStore:
     def _sorted_errors(self) -> Iterator[None]:
         from mlflow.exceptions import MlflowException
 
+        began = time.monotonic()
         try:
             yield
+            self._call_s = (self._call_s + time.monotonic() - began) / 2
         except MlflowException as error:
             text = reason(error, self._uri)
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
@@ -210,6 +249,17 @@ class TrackingStore:
             raise RetryableError(text) from None
         except Exception as error:  # noqa: BLE001 (no failure of the view may reach a study)
             raise RetryableError(reason(error, self._uri)) from None
+
+
+def _points(measurements: Sequence[Measurement]) -> list[Any]:
+    """The step metrics of some measurements as MLflow has them."""
+    from mlflow.entities import Metric
+
+    return [
+        Metric(_name(name), figure, _milliseconds(one.recorded_at), one.step)
+        for one in measurements
+        for name, figure in one.metrics.items()
+    ]
 
 
 def _tags(tags: Mapping[str, str]) -> dict[str, str]:

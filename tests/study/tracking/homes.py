@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +35,31 @@ class Home:
         self.uri = uri or f"sqlite:///{folder}/mlflow.db"
         self.artifacts_dir = folder / "mlartifacts"
         self.adapters_dir = folder / "adapters"
+        self.bring_adapter: Callable[[str], object] = lambda _: None
         self.ledger = Ledger.open(self.ledger_url)
         begin(self.ledger, plan(), {**SPEC, **(spec or {})})
 
-    def tracker(self, **settings: float) -> Tracker:
+    def tracker(self, **settings: Any) -> Tracker:
         tracker = Tracker(
             ledger_url=self.ledger_url,
             study=STUDY,
             tracking_uri=self.uri,
             artifacts_dir=self.artifacts_dir,
             adapters_dir=self.adapters_dir,
+            bring_adapter=self.bring_adapter,
             **{"interval_s": 0.1, "max_pause_s": 1.0, **settings},
         )
         tracker.start()
         return tracker
 
-    def shipper(self) -> Shipper:
+    def shipper(self, on_arrival: Callable[[int], object] = lambda _: None) -> Shipper:
         return Shipper(
-            ledger=self.ledger, study=STUDY, label=redact(self.uri), adapters_dir=self.adapters_dir
+            ledger=self.ledger,
+            study=STUDY,
+            label=redact(self.uri),
+            adapters_dir=self.adapters_dir,
+            bring_adapter=self.bring_adapter,
+            on_arrival=on_arrival,
         )
 
     def store(self) -> TrackingStore:

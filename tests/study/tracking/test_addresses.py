@@ -97,6 +97,12 @@ def test_a_password_is_never_shown(uri: str, shown: str):
     assert urlsplit(redact(uri)).hostname == urlsplit(uri).hostname
 
 
+@pytest.mark.parametrize("uri", ["http://u:s3cret@[", "postgresql://u:s3cret@[h/d?x=[", "http://u:s3cret@h]"])
+def test_nothing_is_shown_of_an_address_in_which_a_password_cannot_be_told(uri: str):
+    assert redact(uri) == f"{uri.partition(':')[0]}:***"
+    assert redact_text(f"{uri} refused", uri) == f"{redact(uri)} refused"
+
+
 def test_a_message_loses_its_secrets(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken")
     text = redact_text("http://u:pa%40ss@h refused pa@ss and t0ken", "http://u:pa%40ss@h")

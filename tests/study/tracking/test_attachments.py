@@ -152,7 +152,9 @@ def test_weights_are_sent_once_and_again_to_a_store_that_was_lost(
 
 
 def with_data(home: Home) -> Home:
-    home.ledger.save_manifest(STUDY, {"data_digest": "ab" * 32, "packages": {"trialwright": "0.1.0"}})
+    own = {"train": "c1" * 32, "select": "c2" * 32, "report": "c3" * 32}
+    packages = {"trialwright": "0.1.0"}
+    home.ledger.save_manifest(STUDY, {"data_digest": "ab" * 32, "split_digests": own, "packages": packages})
     return home
 
 
@@ -167,9 +169,17 @@ def test_the_splits_are_datasets_of_the_study_and_the_families_alone(home: Home)
         assert set(inputs) == {"vader_movie-train", "vader_movie-select", "vader_movie-report"}
         report = inputs["vader_movie-report"]
         assert {tag.key: tag.value for tag in report.tags} == {"mlflow.data.context": "testing"}
-        assert report.dataset.digest == ("ab" * 32)[:36]
-        assert json.loads(report.dataset.profile)["sha256_of_all_splits"] == "ab" * 32
+        assert report.dataset.digest == ("c3" * 32)[:36]
+        assert len({one.dataset.digest for one in inputs.values()}) == 3
+        profile = json.loads(report.dataset.profile)
+        assert (profile["sha256"], profile["sha256_of_all_splits"]) == ("c3" * 32, "ab" * 32)
         assert "MIT" in json.loads(report.dataset.source)["origin"]
+
+
+def test_splits_without_digests_of_their_own_have_the_one_over_all(home: Home):
+    home.ledger.save_manifest(STUDY, {"data_digest": "ab" * 32})
+    assert {one.digest for one in datasets(home.ledger.study(STUDY))} == {("ab" * 32)[:36]}
+    assert all("sha256" not in json.loads(one.profile) for one in datasets(home.ledger.study(STUDY)))
 
 
 def test_a_study_of_unknown_data_has_no_datasets(home: Home):

@@ -4,7 +4,6 @@ The form of the arranged pages is no documented interface, so this is what holds
 longer reads it fails here.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,35 +15,20 @@ from study.tracking import comparison_url
 from study.tracking.arrangement import TRIALS, VIEWS, experiment_path, run_path, view_path
 from study.tracking.shipping import Shipper
 from study.tracking.store import TrackingStore
+from tests.browser import chromium, needs_browser
 from tests.study.servers import MlflowServer
 from tests.study.tracking import recorded
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-from selenium.common.exceptions import StaleElementReferenceException, TimeoutException  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+pytest.importorskip("selenium", reason="selenium is not installed")
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+from selenium.webdriver.support.ui import WebDriverWait
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--force-device-scale-factor=1",
-    "--window-size=1900,900",
-)
 WAIT_S = 30
 ASSISTANT = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
 """MLflow opens an assistant beside the first page of a visitor unless this is set."""
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"> [l](javascript:alert(1))"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="neither Chromium nor its driver is installed"),
-]
+pytestmark = needs_browser
 
 
 class Pages:
@@ -89,17 +73,10 @@ def pages(server: MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
     ledger.intend_run(recorded.STUDY, server.uri, RunKind.ARTIFACTS, str(report))
     shipper = Shipper(ledger=ledger, study=recorded.STUDY, label=server.uri)
     assert shipper.ship(TrackingStore(server.uri, folder), verify=True).is_empty
-    options = webdriver.ChromeOptions()
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.binary_location = BROWSER
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
+    with chromium(tmp_path_factory.mktemp("profile"), window="1900,900") as browser:
         browser.get(f"{server.uri}/health")
         browser.execute_script(f"localStorage.setItem('{ASSISTANT}', 'true')")
         yield Pages(browser, ledger, server.uri)
-    finally:
-        browser.quit()
 
 
 def test_the_families_are_rows_with_their_columns_best_first(pages: Pages, tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ import pytest
 from mlflow import MlflowClient
 
 from search_spaces.errors import RetryableError
-from study.ledger import RunKind, StudyState
+from study.ledger import Ledger, RunKind, StudyState
 from study.records import Measurement, Outcome
 from study.report.document import to_json
 from study.tracking import redact
 from study.tracking.store import TrackingStore
 from tests.study.report import sample_report, verdict_samples
-from tests.study.samples import STUDY, ended, finished, measured, planned, run_trial
+from tests.study.samples import OWNER, STUDY, ended, finished, measured, planned, run_trial
 from tests.study.tracking.homes import DONE, TRIAL, Home, assert_agrees, finish_all, forget_open_stores
 
 
@@ -104,7 +104,7 @@ class FlakyStore(TrackingStore):
 
 @pytest.mark.parametrize(
     ("method", "nth"),
-    [("experiment", 1), ("create_run", 1), ("create_run", 8), ("log_measurements", 2), ("describe", 5)],
+    [("experiment", 1), ("create_run", 1), ("create_run", 8), ("describe", 2), ("describe", 11)],
 )
 def test_a_crash_between_a_call_and_its_note_makes_no_duplicate(home: Home, method: str, nth: int):
     finish_all(home.ledger)
@@ -112,6 +112,50 @@ def test_a_crash_between_a_call_and_its_note_makes_no_duplicate(home: Home, meth
         home.shipper().ship(FlakyStore(home, method, nth), verify=True)
     assert home.ship() == DONE
     assert_agrees(home)
+
+
+def test_measurements_of_a_trial_under_way_whose_note_was_lost_arrive_once(home: Home):
+    run_trial(home.ledger, TRIAL, None, steps=[0])
+    home.ship()
+    home.ledger.record_measurement(STUDY, measured(TRIAL, 20))
+    with pytest.raises(RetryableError, match="the connection was cut"):
+        home.shipper().ship(FlakyStore(home, "log_measurements", 1), verify=True)
+    home.ledger.record_measurement(STUDY, measured(TRIAL, 40))
+    finish_all(home.ledger)
+    assert home.ship() == DONE
+    assert_agrees(home)
+
+
+def test_a_run_that_a_dead_drivers_last_request_made_is_deleted_at_the_end(home: Home):
+    run_trial(home.ledger, TRIAL, finished())
+    home.ship()
+    known = home.run(f"trial:{TRIAL}")
+    client = MlflowClient(home.uri)
+    own = {name: known.data.tags[name] for name in ("trialwright.study", "trialwright.run")}
+    stray = client.create_run(home.experiment(), tags=own).info.run_id
+    foreign = client.create_run(home.experiment(), tags={"trialwright.study": "another"}).info.run_id
+    home.ship()
+    assert client.get_run(stray).info.lifecycle_stage == "active"  # it may be one that is being made
+    finish_all(home.ledger)
+    assert home.ship() == DONE
+    assert client.get_run(stray).info.lifecycle_stage == "deleted"
+    assert client.get_run(stray).info.status == "KILLED"
+    assert client.get_run(foreign).info.lifecycle_stage == "active"
+    client.delete_run(foreign)
+    assert_agrees(home)
+
+
+def test_a_tracker_whose_driver_lost_the_study_ships_nothing_more(home: Home):
+    with Ledger.open(home.ledger_url) as ledger:
+        ledger.release_study(STUDY, OWNER)
+        ledger.claim_study(STUDY, "driver-2")
+        run_trial(ledger.held_by("driver-2"), TRIAL, finished())
+    tracker = home.tracker(owner=OWNER)
+    backlog = tracker.flush(30)
+    assert "is no longer driven by this process, driver-1, but by process" in backlog.problem
+    assert tracker.close(30) == backlog
+    assert MlflowClient(home.uri).search_experiments(filter_string=f"name = '{STUDY}'") == []
+    assert home.ledger.tracked_runs(STUDY, redact(home.uri)) == []
 
 
 def test_a_resumed_trial_runs_again_and_ends(home: Home):

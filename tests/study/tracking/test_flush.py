@@ -1,0 +1,58 @@
+"""How long a driver waits for MLflow at its end, as long as something arrives; and how long MLflow has its peace."""
+
+import itertools
+import time
+from typing import Any
+
+import pytest
+
+from study.tracking.shipping import Backlog, Shipper
+from study.tracking.store import TrackingStore
+from tests.study.tracking.homes import DONE, Home, assert_agrees, finish_all
+
+PATIENCE_S, CALL_S = 3.0, 0.35
+
+
+@pytest.mark.slow
+def test_a_slow_store_is_waited_for_as_long_as_something_arrives(home: Home, monkeypatch: pytest.MonkeyPatch):
+    finish_all(home.ledger)
+    calls: list[float] = []
+    create_run = TrackingStore.create_run
+
+    def slowly(store: TrackingStore, *args: Any, **kwargs: Any) -> str:
+        calls.append(CALL_S)
+        time.sleep(CALL_S)
+        return create_run(store, *args, **kwargs)
+
+    monkeypatch.setattr(TrackingStore, "create_run", slowly)
+    assert home.tracker().close(PATIENCE_S) == DONE
+    assert sum(calls) > PATIENCE_S, "it was over too soon to show anything"
+    assert_agrees(home)
+
+
+def test_nothing_is_waited_for_where_nothing_arrives(home: Home, monkeypatch: pytest.MonkeyPatch):
+    finish_all(home.ledger)
+    monkeypatch.setattr(TrackingStore, "create_run", lambda *_, **__: time.sleep(CALL_S) or 1 / 0)
+    backlog = home.tracker().close(PATIENCE_S)
+    assert "division by zero" in backlog.problem
+
+
+def test_a_pass_is_followed_by_a_pause_as_long_as_itself(home: Home, monkeypatch: pytest.MonkeyPatch):
+    passes: list[tuple[float, float]] = []
+
+    def slowly(*_: object, **__: object) -> Backlog:
+        began = time.monotonic()
+        time.sleep(CALL_S)
+        passes.append((began, time.monotonic()))
+        return DONE
+
+    monkeypatch.setattr(Shipper, "ship", slowly)
+    tracker = home.tracker(interval_s=0.01)
+    give_up_at = time.monotonic() + 30
+    while len(passes) < 4 and time.monotonic() < give_up_at:
+        tracker.notify()
+        time.sleep(0.01)
+    tracker.close(PATIENCE_S)
+    assert len(passes) >= 4
+    for (began, ended), (next_began, _) in itertools.pairwise(passes[:4]):
+        assert next_began - ended >= ended - began
