@@ -12,8 +12,9 @@ from uuid import uuid4
 from ray import get_runtime_context
 from ray.util import get_node_ip_address
 
+from search_spaces.errors import RetryableError
 from study.packs.failures import LaneFailedError, in_a_line
-from study.packs.training_thread import TrainingThread
+from study.packs.training_thread import State, TrainingThread
 from trainers.store_settings import adopt_settings
 
 if TYPE_CHECKING:
@@ -51,18 +52,20 @@ class PackActor:
             secrets: the driver's settings of the object store, used where this node has none of its own.
 
         Returns:
-            `instance`, another after each restart, `state`, what `failure` there was, and its `node`: that one's
-            address, and Ray's name of it as `node_id`.
+            `instance`, another after each restart, `state`, what `failure` there was, its `node`: that one's address,
+            and Ray's name of it as `node_id`, and what it trains on as `device`, empty until it is ready.
         """
         adopt_settings(secrets or {})
         if lanes is not None:
             self._thread.set_lanes(lanes, partial(_use_precision, matmul_mode))
+        state = self._thread.state
         return {
             "instance": self._instance,
-            "state": self._thread.state.value,
+            "state": state.value,
             "failure": self._thread.failure,
             "node": get_node_ip_address(),
             "node_id": get_runtime_context().get_node_id(),
+            "device": _device_name(self._study.get("device", "cpu")) if state is State.READY else "",
         }
 
     def probe(self) -> dict[str, Any]:
@@ -107,13 +110,19 @@ class PackActor:
         """What a calibration has said so far, a sentence each."""
         return list(self._told)
 
-    def seat(self, ticket: str, planned: Mapping[str, Any]) -> None:
+    def seat(self, ticket: str, planned: Mapping[str, Any], instance: str) -> None:
         """Have a trial seated as soon as a lane is free; returns at once.
 
         Args:
             ticket: names this stay; a fresh one each time that a trial is given to a pack.
             planned: `key`, `family`, `params`, `seed`, `steps` and `keep_adapter`.
+            instance: as `ping` told it. Ray may have started another process since, which knows of no lanes.
+
+        Raises:
+            RetryableError: this is another process.
         """
+        if instance != self._instance:
+            raise RetryableError("The pack's process ended before the trial came, and another was started.")
 
         def setup() -> Any:
             from study.packs.opening import trial_setup
@@ -139,6 +148,15 @@ class PackActor:
             return self._thread.run(job)
         except Exception as error:  # noqa: BLE001 (torch's own errors stay here)
             raise LaneFailedError(in_a_line(error)) from None
+
+
+def _device_name(device: str) -> str:
+    """What a pack trains on, once torch is loaded anyway."""
+    import torch
+
+    from trainers.precision import device_name
+
+    return device_name(torch.device(device))
 
 
 def _use_precision(mode: str) -> None:

@@ -29,7 +29,8 @@ class PackClient(tune.Trainable):
         """Take up a trial.
 
         Args:
-            config: the name of its `pack`, its `ticket` there, and the `trial` as `PackActor.seat` takes it.
+            config: the name of its `pack`, the `instance` that was ready, its `ticket` there, and the `trial` as
+                `PackActor.seat` takes it.
         """
         self._is_seated = False
         self._take(config)
@@ -38,7 +39,7 @@ class PackClient(tune.Trainable):
         """Report what is new: everything so far after a restoration, else one more evaluation."""
         if not self._is_seated:
             self._is_seated = True
-            self._answer(self._pack.seat.remote(self._ticket, self._trial))
+            self._answer(self._pack.seat.remote(self._ticket, self._trial, self._instance))
         news: dict[str, Any] = {}
         while not news:
             news = self._answer(self._pack.next.remote(self._ticket, self._num_sent))
@@ -59,6 +60,7 @@ class PackClient(tune.Trainable):
 
     def _take(self, config: dict[str, Any]) -> None:
         self._pack = ray.get_actor(config["pack"])
+        self._instance: str = config["instance"]
         self._ticket: str = config["ticket"]
         self._trial: dict[str, Any] = config["trial"]
         self._num_sent = 0

@@ -15,7 +15,7 @@ import ray
 from search_spaces.errors import LedgerError, RetryableError
 from study.cluster import Packs
 from study.packs.failures import HOST_FAILURES, PackFailedError, in_a_line
-from study.packs.sizing import IDLE_S, PAUSE_S, Bounds, Room, bounds, surplus_first, useful
+from study.packs.sizing import IDLE_S, PAUSE_S, Bounds, Room, at_first, bounds, surplus_first, useful
 from study.packs.starting import Pack, RayPacks, Starter
 from study.packs.training_thread import State
 from study.records import PACK_LOST, PACK_READY, PACK_RELEASED
@@ -31,6 +31,8 @@ class Place:
 
     pack: str
     """Ray's name of the pack."""
+    instance: str
+    """The pack's process that was ready."""
     ticket: str
     """Fresh each time that a trial is given to a pack."""
     number: int
@@ -48,6 +50,7 @@ class PackDesk:
         study: Mapping[str, Any],
         *,
         most_lanes: int,
+        name: str = "",
         room: Callable[[], Room] | None = None,
         on_left: Callable[[str], object] = lambda _: None,
         on_event: Callable[[str, Mapping[str, Any]], object] = lambda _kind, _detail: None,
@@ -61,6 +64,7 @@ class PackDesk:
             packs: how many, and what each takes.
             study: what every pack is told, as `PackActor` takes it.
             most_lanes: the most that a pack will be asked to have.
+            name: of the study, by which Ray's names of its packs begin.
             room: says how much room a shared cluster has; None: the packs that are started stay to the end.
             on_left: called with a trial's key once its lane is free of it.
             on_event: called with kind and detail of what the ledger should know of a pack.
@@ -68,7 +72,7 @@ class PackDesk:
             starter: starts and ends packs; None: on the Ray that this process is connected to.
             clock: seconds that only grow.
         """
-        self._launch = uuid4().hex[:12]
+        self._launch = f"{name}-{uuid4().hex[:12]}".lstrip("-")
         self._starter: Starter = starter or RayPacks(packs, study, most_lanes)
         self._clock = clock
         self._spec = packs
@@ -83,7 +87,7 @@ class PackDesk:
         self._num_started = 0
         self._grow_from = clock()
         self._packs: list[Pack] = []
-        self._start(packs.number if room is None else bounds(packs, room()).asked)
+        self._start(packs.number if room is None else at_first(packs, bounds(packs, room())))
 
     def __enter__(self) -> Self:
         """The desk itself."""
@@ -107,6 +111,11 @@ class PackDesk:
     def is_undecided(self) -> bool:
         """Whether fewer packs are ready than fitted at the launch, and some may still get so."""
         return self.num_ready < self._spec.number and any(pack.is_undecided for pack in self._packs)
+
+    @property
+    def names(self) -> list[str]:
+        """Ray's names of the packs."""
+        return [pack.name for pack in self._packs]
 
     @property
     def has_a_place(self) -> bool:
@@ -162,7 +171,9 @@ class PackDesk:
         pack = max(fit, key=self._num_free)
         ticket = uuid4().hex
         pack.seated[ticket] = key
-        return Place(pack=pack.name, ticket=ticket, number=pack.number, node=pack.node)
+        return Place(
+            pack=pack.name, instance=pack.instance, ticket=ticket, number=pack.number, node=pack.node
+        )
 
     def release(self, ticket: str, failure: str = "") -> None:
         """A trial left its client: its lane is free from now on.
@@ -222,7 +233,7 @@ class PackDesk:
 
     def _grow(self, limits: Bounds, num_waiting: int | None) -> None:
         """Ask for further packs where trials wait for them."""
-        needed = limits.asked
+        needed = at_first(self._spec, limits)
         if self._lanes is not None and num_waiting is not None:
             needed = useful(self.num_seated + num_waiting, self._lanes, limits.asked)
         self._start(needed - len(self._packs))
@@ -311,7 +322,7 @@ class PackDesk:
                 self._count_failure(pack, "its process ended while it was getting ready", may_pass=True)
             self._tell_lost(pack, "its process ended, and another was started")
             pack.instance, pack.has_been_ready = answer["instance"], False
-        pack.node, pack.node_id = answer["node"], answer["node_id"]
+        pack.node, pack.node_id, pack.device = answer["node"], answer["node_id"], answer["device"]
         if answer["state"] == State.READY:
             if not pack.is_ready:
                 pack.idle_since = self._clock()
@@ -329,7 +340,8 @@ class PackDesk:
     def _tell_ready(self, pack: Pack) -> None:
         if self._lanes is not None and not pack.is_announced:
             pack.is_announced = True
-            self._on_event(PACK_READY, {"pack": pack.number, "node": pack.node, "lanes": self._lanes})
+            facts = {"pack": pack.number, "node": pack.node, "device": pack.device, "lanes": self._lanes}
+            self._on_event(PACK_READY, facts)
 
     def _tell_lost(self, pack: Pack, reason: str) -> None:
         if pack.is_announced:

@@ -1,5 +1,6 @@
 """What fails at a pack, as errors that load no torch wherever they are unpickled, and what to try again."""
 
+import errno
 import re
 import traceback
 
@@ -9,8 +10,11 @@ HOST_FAILURES = re.compile(
     r"PackFailedError)\b"
 )
 """What to try again: the worker's surroundings failed, not the trial. Ray names a lost actor in a sentence only."""
-STORE_FAILURES = re.compile(r"\bStoreAwayError\b")
-"""What fails for all trials alike, so that none is lost to it however often it is tried again."""
+STORE_FAILURES = re.compile(
+    rf"\bStoreAwayError\b|\bOSError: .*\[Errno ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EROFS}|{errno.EIO})\]"
+)
+"""What fails for all trials alike (the store is away, the disk is full or broken), so that none is lost to it however
+often it is tried again."""
 
 
 class LaneFailedError(Exception):

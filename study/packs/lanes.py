@@ -30,7 +30,7 @@ def wait_for_packs(
     is_over: Callable[[], bool],
     *,
     for_all: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    on_wait: Callable[[], object] = lambda: None,
 ) -> bool:
     """Wait until a pack is ready; False when the run was over before.
 
@@ -38,7 +38,7 @@ def wait_for_packs(
         desk: has the packs.
         is_over: whether the run is to end.
         for_all: wait for as many packs as fit and are not given up, not just for one.
-        say: told once when no pack has found a place for a while.
+        on_wait: called once when no pack has started for a while.
 
     Raises:
         RetryableError: every pack was given up.
@@ -49,7 +49,7 @@ def wait_for_packs(
         if desk.num_ready and not (for_all and desk.is_undecided):
             return True
         if time.monotonic() > tell_at and not desk.has_a_place:
-            say("No pack has found a place yet: waiting until the cluster has room, or grows.")
+            on_wait()
             tell_at = float("inf")
         time.sleep(_LOOK_EVERY_S)
     return False

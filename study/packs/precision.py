@@ -10,6 +10,7 @@ from search_spaces.errors import RetryableError
 from study.ledger import Ledger
 from study.packs.desk import PackDesk
 from study.packs.failures import in_a_line
+from study.packs.hardware import note_precision
 from study.records import PRECISION
 from study.spec import StudySpec
 
@@ -21,6 +22,8 @@ _LOOK_EVERY_S = 0.1
 def choose_precision(spec: StudySpec, desk: PackDesk, ledger: Ledger, *, is_over: Callable[[], bool]) -> str:
     """The mode, once a pack is ready: as recorded by an earlier launch, else as a pack measures it now.
 
+    The manifest keeps it, too.
+
     Args:
         spec: the study.
         desk: has the packs.
@@ -31,9 +34,11 @@ def choose_precision(spec: StudySpec, desk: PackDesk, ledger: Ledger, *, is_over
         RetryableError: it cannot be measured.
     """
     if spec.base.matmul_tolerance == 0:
+        note_precision(ledger, spec.name, {"mode": EXACT, "tolerance": 0.0})
         return EXACT
     for event in ledger.events(spec.name):
         if event.kind == PRECISION:
+            note_precision(ledger, spec.name, event.detail)
             return str(event.detail["mode"])
     asked: list[Any] = []
     while not is_over():
@@ -47,6 +52,7 @@ def choose_precision(spec: StudySpec, desk: PackDesk, ledger: Ledger, *, is_over
         try:
             for probe in ray.get(answered):
                 ledger.record_event(spec.name, PRECISION, probe)
+                note_precision(ledger, spec.name, probe)
                 return str(probe["mode"])
         except ray.exceptions.RayActorError:  # the pack went away; Ray starts it again
             time.sleep(_LOOK_EVERY_S)

@@ -63,6 +63,17 @@ def expected(packs: Packs, room: Room) -> Packs:
     return replace(packs, number=max(1, min(bounds(packs, room).placed, room.fits)))
 
 
+def grown(packs: Packs, room: Room) -> Packs:
+    """The packs with the number by which lanes are decided: `expected`'s, or what the cluster may grow to hold."""
+    hoped = min(packs.hoped or 0, bounds(packs, room).asked)
+    return replace(packs, number=max(packs.number, hoped))
+
+
+def at_first(packs: Packs, limits: Bounds) -> int:
+    """Packs to ask for before it is known how many trials wait, and how many of them one pack takes."""
+    return min(limits.asked, packs.number) if packs.as_needed else limits.asked
+
+
 def useful(num_trials: int, lanes: int, bound: int) -> int:
     """Packs that so many trials fill, at least one and at most `bound`."""
     return max(1, min(bound, -(-num_trials // lanes)))

@@ -87,6 +87,8 @@ class Pack:
     """Address of its node; empty until it is placed."""
     node_id: str = ""
     """Ray's name of that node."""
+    device: str = ""
+    """What it trains on; empty until it is ready."""
     seated: dict[str, str] = field(default_factory=dict)
     """Keys of the trials that were sent here, by ticket."""
     is_ready: bool = False

@@ -4,34 +4,27 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import ray
 
 from search_spaces.errors import RetryableError
-from study.cluster import OBJECT_STORE_BYTES, Packs
+from study.cluster import Packs
 from study.packs.client import PackClient
 from study.packs.desk import PackDesk, Place
+from tests.study.packs.embedded import embedded_ray
 from tests.trainers.test_trial import PARAMS, workload
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 TWO = Packs(number=2, cpus=1, gpus=0)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def embedded() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("RAY_AUTH_MODE", "disabled")  # else Ray leaves a token in the user's own folder
-        ray.init(
-            address="local",
-            num_cpus=3,
-            object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-        )
+    with embedded_ray(num_cpus=3):
         yield
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +124,12 @@ def test_a_client_brings_all_reports_of_its_trial_and_loads_no_torch(desk, place
             is_over = news["done"]
         return steps, "torch" in sys.modules or "transformers" in sys.modules
 
-    config = {"pack": place.pack, "ticket": place.ticket, "trial": trial("solo")}
+    config = {
+        "pack": place.pack,
+        "instance": place.instance,
+        "ticket": place.ticket,
+        "trial": trial("solo"),
+    }
     assert ray.get(live.remote(config)) == ([0, 2, 4, 6, 8], False)
 
 
@@ -139,7 +137,7 @@ def test_a_killed_pack_fails_its_clients_and_comes_back(desk, places):
     place = desk.place("victim")
     pack = next(pack for pack in desk._packs if pack.name == place.pack)
     pid = ray.get(pack.actor.__ray_call__.remote(lambda _: os.getpid()))
-    ray.get(pack.actor.seat.remote(place.ticket, trial("victim")))
+    ray.get(pack.actor.seat.remote(place.ticket, trial("victim"), place.instance))
     waiting = pack.actor.next.remote(place.ticket, 99)
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(ray.exceptions.RayActorError):
@@ -149,6 +147,26 @@ def test_a_killed_pack_fails_its_clients_and_comes_back(desk, places):
     wait_for(desk, lambda: desk.num_ready == 2)
     assert ray.get(pack.actor.__ray_call__.remote(lambda _: os.getpid())) != pid
     assert not pack.is_given_up
+
+
+def test_a_trial_that_comes_after_its_pack_was_started_anew_is_sent_back(desk, places):
+    """The new process knows of no lanes, and nobody has noticed yet: the trial would wait there for ever."""
+    place = desk.place("late")
+    pack = next(pack for pack in desk._packs if pack.name == place.pack)
+    pid = ray.get(pack.actor.__ray_call__.remote(lambda _: os.getpid()))
+    os.kill(pid, signal.SIGKILL)
+
+    def is_back() -> bool:
+        with suppress(ray.exceptions.RayActorError):
+            return ray.get(pack.actor.__ray_call__.remote(lambda _: os.getpid())) != pid
+        return False
+
+    wait_for(desk, is_back)
+    assert pack.is_ready
+    with pytest.raises(RetryableError, match="another was started"):
+        ray.get(pack.actor.seat.remote(place.ticket, trial("late"), place.instance))
+    desk.release(place.ticket, "RetryableError")
+    wait_for(desk, lambda: desk.num_ready == 2)
 
 
 def test_a_base_that_no_pack_can_load_ends_the_launch(study, tmp_path):

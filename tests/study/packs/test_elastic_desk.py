@@ -10,7 +10,18 @@ import ray
 
 from study.cluster import Packs
 from study.packs.desk import PackDesk
-from study.packs.sizing import IDLE_S, LOOK_EVERY_S, PAUSE_S, Bounds, Outlook, Room, bounds, expected, useful
+from study.packs.sizing import (
+    IDLE_S,
+    LOOK_EVERY_S,
+    PAUSE_S,
+    Bounds,
+    Outlook,
+    Room,
+    bounds,
+    expected,
+    grown,
+    useful,
+)
 from study.packs.training_thread import State
 
 AUTO = Packs(number=2, cpus=1, gpus=0)
@@ -99,7 +110,7 @@ class Starter:
             raise ray.exceptions.ActorUnavailableError("restarting", b"\x01" * 16)
         instance = f"{id(actor)}-{actor.process}"
         state = {"instance": instance, "state": State.READY.value, "failure": ""}
-        return state | {"node": f"address of {actor.node}", "node_id": actor.node}
+        return state | {"node": f"address of {actor.node}", "node_id": actor.node, "device": "a device"}
 
 
 class Study:
@@ -190,7 +201,12 @@ def test_a_number_is_asked_for_though_fewer_fit():
     assert (cluster.placed("one"), cluster.pending("one")) == (5, 0)
     assert len(study.trials) == 10
     assert [detail["pack"] for detail in study.told("pack_ready")] == [0, 1, 2, 3, 4]
-    assert study.told("pack_ready")[4] == {"pack": 4, "node": "address of b", "lanes": 2}
+    assert study.told("pack_ready")[4] == {
+        "pack": 4,
+        "node": "address of b",
+        "device": "a device",
+        "lanes": 2,
+    }
 
 
 def test_as_many_as_fit_come_and_go_with_the_nodes():
@@ -309,6 +325,28 @@ def test_a_growing_cluster_is_shared_by_studies_that_ask_for_more_than_it_holds(
     cluster.nodes["b"] = 7
     one.run(PAUSE_S + 10, two)
     assert (cluster.placed("one"), cluster.placed("two")) == (4, 4)
+
+
+def test_a_cluster_from_zero_is_asked_for_one_pack_and_then_for_those_that_trials_fill():
+    cluster = Cluster({})
+    asks = Packs(number=1, cpus=1, gpus=0, asked=8, hoped=8, as_needed=True)
+    study = Study(cluster, "one", asks, lanes=4)
+    study.run(60)
+    assert cluster.pending("one") == 1
+    cluster.nodes["a"] = 1
+    study.waiting = 12
+    study.run(10)
+    assert (cluster.placed("one"), cluster.pending("one"), len(study.trials)) == (1, 2, 4)
+    cluster.nodes |= {"b": 1, "c": 1, "d": 1}
+    study.run(10)
+    assert (cluster.placed("one"), cluster.pending("one"), len(study.trials)) == (3, 0, 12)
+
+
+def test_lanes_are_decided_for_the_cluster_that_may_come():
+    asks = Packs(number=1, cpus=1, gpus=0, asked=8, hoped=6)
+    alone, shared = room(1), room(1, 2)
+    assert (grown(asks, alone).number, grown(asks, shared).number) == (6, 4)
+    assert grown(AUTO, alone).number == AUTO.number
 
 
 def test_the_cluster_is_looked_at_now_and_then():
