@@ -8,7 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from search_spaces.errors import SpecError
+from search_spaces.errors import SpecError, one_line
 from study.analysis_files import read_tables
 from study.manifest import package_version
 from study.report import ReportModel, Snapshot
@@ -95,4 +95,4 @@ def _sha256(path: Path) -> str:
 
 def _without_markup(text: str) -> str:
     """Text that the terminal's table shows as it is written."""
-    return text.replace("[", "\\[")
+    return one_line(text).replace("[", "\\[")

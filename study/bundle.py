@@ -128,9 +128,13 @@ def bundled_spec(home: "Home", text: str | None = None) -> "StudySpec":
     place = None if bundle.claims is None else home.study_dir(bundle.name) / "claims.yaml"
     written = {**bundle.spec, "claims": None if place is None else str(place)}
     spec = parse_spec(written, source=f"study {bundle.name}")
-    _check_paths(spec)
+    check_paths(
+        spec,
+        "drives the study: only the spec and its claims travel, so put it in a folder that every node of the cluster "
+        "sees, and write that path.",
+    )
     if bundle.claims is not None and place is not None:
-        _write_claims(place, bundle.claims)
+        write_claims(place, bundle.claims)
     return spec
 
 
@@ -157,21 +161,30 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number of a study")
 
 
-def _check_paths(spec: "StudySpec") -> None:
-    """Refuse files of the sender's own that are not here too."""
+def check_paths(spec: "StudySpec", way_out: str) -> None:
+    """Refuse files of the sender's own that are not here too.
+
+    Args:
+        spec: a study from elsewhere.
+        way_out: ends the message, which breaks off at "the machine that".
+
+    Raises:
+        SpecError: naming the first one.
+    """
     model = spec.base.model
     named = {"base.model": model.removeprefix("path:") if model.startswith("path:") else None}
     named["task.path"] = spec.task.path
     for key, path in named.items():
         if path is not None and not Path(path).expanduser().exists():
-            raise SpecError(
-                f"{key} is {path!r}, which does not exist on the machine that drives the study: only the spec and its "
-                "claims travel, so put it in a folder that every node of the cluster sees, and write that path."
-            )
+            raise SpecError(f"{key} is {path!r}, which does not exist on the machine that {way_out}")
 
 
-def _write_claims(place: Path, claims: Mapping[str, Any]) -> None:
-    """Write a claims file that reads back as it was, unless that is what stands there already."""
+def write_claims(place: Path, claims: Mapping[str, Any]) -> None:
+    """Write a claims file that reads back as it was, unless that is what stands there already.
+
+    Raises:
+        SpecError: it cannot be written.
+    """
     from study.claims.file import read_claims
     from study.claims.yaml_block import as_block
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from search_spaces.errors import SpecError, TrialwrightError
+from search_spaces.errors import SpecError, TrialwrightError, one_line
 from study.cli_analyze import FORMATS_HELP, analyze
 from study.cli_claims import claims
 from study.cli_launch import launch, resume
@@ -23,6 +23,7 @@ from study.cli_options import (
     study_name,
     tracking_option,
 )
+from study.cli_reproduce import reproduce
 from study.cli_service import serve, token
 
 
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    click.echo(f"trialwright: {sentence}", err=True)
+    click.echo(f"trialwright: {one_line(sentence)}", err=True)
     sys.exit(code)
 
 
@@ -276,7 +277,7 @@ def relay(arguments: tuple[str, ...], *, brings_files: bool) -> None:
     click.echo(run(arguments, brings_files=brings_files))
 
 
-for _command in (launch, resume, analyze, claims, serve, token):
+for _command in (launch, resume, reproduce, analyze, claims, serve, token):
     cli.add_command(_command)
 
 if __name__ == "__main__":

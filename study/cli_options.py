@@ -1,5 +1,6 @@
 """Options that several commands share, and where the study of a command lies."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +18,21 @@ DONE, USER_MISTAKE, TRIALS_LOST, INTERRUPTED = 0, 2, 3, 130
 PROBLEM = 1
 ADDRESS_FORMS = "http://head:8265 (a Ray dashboard), ray://head:10001 or the URL of Trialwright's service"
 
+MOST_DAYS = 36_500
+"""Longest time that may be asked for; a date ends with the year 9999."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers, which NaN and infinity are in for Click wherever it has no end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number that was written."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is no finite number.", param, ctx)
+        return number
 
 
 def home_option(command: Command) -> Command:

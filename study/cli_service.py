@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from search_spaces.errors import SpecError
-from study.cli_options import home_option, json_option, tracking_option
+from study.cli_options import MOST_DAYS, FiniteRange, home_option, json_option, tracking_option
 
 if TYPE_CHECKING:
     from study.ledger import Ledger, Token
@@ -109,7 +109,11 @@ def token() -> None:
 @click.option(
     "--scope", type=click.Choice(["read", "run"]), default="read", show_default=True, help="What it allows."
 )
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="Days until it expires. [never]")
+@click.option(
+    "--days",
+    type=FiniteRange(min=0, min_open=True, max=MOST_DAYS),
+    help="Days until it expires. [never]",
+)
 @home_option
 def create(name: str, *, scope: str, days: float | None, home: str | None) -> None:
     """Make a token and print its secret, which is shown this once."""

@@ -10,7 +10,6 @@ with Client("http://127.0.0.1:8400") as client:
 import json
 import os
 import time
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from uuid import uuid4
 import httpx2
 
 from search_spaces.errors import RetryableError, SpecError
+from trainers.archives import UnsafeArchiveError, open_archive, unpack
 
 STREAM_SILENCE_S = 60.0
 """A stream that is silent for so long is broken: the service says something every fifteen seconds."""
@@ -30,6 +30,8 @@ PATIENCE_S = 120.0
 """How long a watch looks for a service that went away."""
 NUM_ATTEMPTS = 3
 """How often a request is sent that may be sent again without harm."""
+MOST_REPORT_BYTES = 2 * 2**30
+"""Most that a report may take, packed or unpacked."""
 _LONGEST_WAIT_S = 10.0
 _TOO_MANY = 429
 
@@ -215,6 +217,7 @@ class Client:
         """Fetch and unpack one format; the main file stands first."""
         path = f"{_at(name)}/reports/{quote(form, safe='')}"
         with TemporaryFile() as file:
+            num_bytes = 0
             with (
                 self._answering(),
                 self._http.stream("GET", path, params={"archive": "true"}, timeout=None) as answer,
@@ -223,10 +226,18 @@ class Client:
                     answer.read()
                     _refuse(answer)
                 for piece in answer.iter_bytes():
+                    num_bytes += len(piece)
+                    if num_bytes > MOST_REPORT_BYTES:
+                        raise _no_report(name, f"it is longer than {MOST_REPORT_BYTES:,} bytes")
                     file.write(piece)
-            with zipfile.ZipFile(file) as archive:
-                archive.extractall(folder)
-                return folder / archive.namelist()[0]
+            try:
+                with open_archive(file) as archive:
+                    paths = unpack(archive, folder, most_bytes=MOST_REPORT_BYTES)
+            except UnsafeArchiveError as error:
+                raise _no_report(name, str(error)) from None
+        if not paths:
+            raise _no_report(name, "it is empty")
+        return paths[0]
 
     def _events(self, name: str) -> Iterator[httpx2.ServerSentEvent]:
         timeout = httpx2.Timeout(self._timeout_s, read=STREAM_SILENCE_S)
@@ -304,6 +315,13 @@ def _token(token: str | None) -> str | None:
     if secret and not (secret.isascii() and secret.isprintable()):
         raise SpecError("The token holds characters that none has: copy it again.")
     return secret or None
+
+
+def _no_report(name: str, why: str) -> SpecError:
+    return SpecError(
+        f"What the service sent as the report of study {name!r} cannot be unpacked ({why}): use its own release of "
+        "Trialwright on this side too, and ask again."
+    )
 
 
 def _at(name: str) -> str:

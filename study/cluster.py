@@ -3,13 +3,17 @@
 import gc
 import os
 import secrets
+import signal
 import socket
+import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from search_spaces.errors import RetryableError, SpecError, TrialwrightError
+from study.growth import GROWTH_VARIABLE, nodes_to_come
 from study.home import Home
 from study.spec import Resources
 
@@ -38,6 +42,10 @@ class Packs:
     """How many are asked for, even where fewer fit; None: as many as fit."""
     most: int | None = None
     """Upper limit where as many as fit are asked for; None: no limit."""
+    hoped: int | None = None
+    """How many of those asked for the cluster may come to hold; None: nothing is known of its growth."""
+    as_needed: bool = False
+    """Whether more than fit now are asked for only once trials wait for them."""
 
     @property
     def device(self) -> str:
@@ -59,6 +67,7 @@ def check_address(address: str | None) -> None:
     try:
         parsed = urlsplit(f"//{address}")
         host, port = parsed.hostname, parsed.port
+        (host or "").encode("idna")  # as whoever looks it up will write it
     except ValueError:
         parsed, host, port = urlsplit(""), None, None
     if address.startswith("ray://"):
@@ -103,10 +112,20 @@ def connected(address: str | None, home: Home, resources: Resources) -> Iterator
         address: as for `check_address`.
         home: gives Ray an empty working folder.
         resources: what a pack takes, and how many packs the study may have.
+
+    Raises:
+        RetryableError: Ray did not start on this machine.
+        SpecError: the cluster cannot be used, or no pack fits.
+        RuntimeError: Ray was imported before, so that an embedded one would not heed its own token.
     """
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is None:
+        if "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":
+            raise RuntimeError(
+                "Ray was imported without RAY_AUTH_MODE=token, and reads it once in a process: import Ray, and "
+                "whatever imports it, within `connected`."
+            )
         os.environ.update(
             _LOOPBACK_ONLY | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         )
@@ -118,21 +137,40 @@ def connected(address: str | None, home: Home, resources: Resources) -> Iterator
     cpus = int(this_machine(count_gpus=False)["CPU"])
     here = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     try:
-        ray.init(
-            address=address or "local",
-            runtime_env={"working_dir": str(home.empty_dir), "env_vars": WORKER_ENVIRONMENT},
-            log_to_driver=False,
-            logging_level="ERROR",
-            configure_logging=True,
-            **(here if address is None else {}),
-        )
+        with _keeping_handlers():
+            ray.init(
+                address=address or "local",
+                runtime_env={"working_dir": str(home.empty_dir), "env_vars": WORKER_ENVIRONMENT},
+                log_to_driver=False,
+                logging_level="ERROR",
+                configure_logging=True,
+                **(here if address is None else {}),
+            )
     except (OSError, RuntimeError, ray.exceptions.RayError) as error:
         ray.shutdown()
         raise _not_usable(address, error) from error
     try:
-        yield fit_packs(resources, *living_nodes().values(), may_wait=address is not None)
+        nodes = living_nodes().values()
+        if address is None:
+            yield fit_packs(resources, *nodes)
+        else:
+            yield fit_packs(resources, *nodes, may_wait=True, to_come=nodes_to_come())
     finally:
         _disconnect()
+
+
+@contextmanager
+def _keeping_handlers() -> Iterator[None]:
+    """Put back who hears SIGINT and SIGTERM: Ray, on connecting, has SIGTERM end the driver wherever it stands."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _disconnect() -> None:
@@ -153,14 +191,20 @@ def _disconnect() -> None:
 
 def _not_usable(address: str | None, error: Exception) -> TrialwrightError:
     """A sentence in place of Ray's own report."""
-    said = str(error).strip().splitlines()
-    cause = said[0].rstrip(".") if said else type(error).__name__
+    cause = _cause(error)
     if address is None:
         return RetryableError(f"Ray did not start on this machine ({cause}): free memory, then launch again.")
     return SpecError(
         f"The Ray cluster at {address!r} cannot be used ({cause}): give it this machine's versions of Ray and "
         "Python, and its token by RAY_AUTH_MODE=token and RAY_AUTH_TOKEN."
     )
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong, in few words: the last of Ray's errors that a report names, else how the report begins."""
+    said = str(error).strip().splitlines()
+    named = [line.partition(": ")[2] for line in said if line.startswith("ray.exceptions.")]
+    return (named[-1].split(". ")[0] if named else said[0]).rstrip(".") if said else type(error).__name__
 
 
 def this_machine(*, count_gpus: bool) -> dict[str, float]:
@@ -187,31 +231,64 @@ def session_name() -> str:
     return str(ray.get_runtime_context().get_session_name())
 
 
-def fit_packs(resources: Resources, *nodes: Mapping[str, float], may_wait: bool = False) -> Packs:
+def fit_packs(
+    resources: Resources,
+    *nodes: Mapping[str, float],
+    may_wait: bool = False,
+    to_come: Sequence[Mapping[str, float]] = (),
+) -> Packs:
     """How many packs run at once, and on what: as declared, or as many as the nodes hold.
 
     Args:
         resources: the study's wishes.
         nodes: CPUs and GPUs of each machine, by Ray's names.
         may_wait: whether a number of packs that is written down is asked for although none fits now.
+        to_come: the machines that there may be once the cluster has grown, if that is known.
 
     Raises:
-        SpecError: not even one pack fits.
+        SpecError: not even one pack fits, now or later, or it cannot be known whether packs are to have GPUs.
     """
-    has_gpus = any(node.get("GPU", 0) > 0 for node in nodes)
-    gpus = int(has_gpus) if resources.gpus_per_pack == "auto" else resources.gpus_per_pack
-    fits = num_fitting(resources.cpus_per_pack, gpus, nodes)
-    asked = None if resources.packs == "auto" else resources.packs
-    if fits < 1 and not (may_wait and asked):
-        most = [max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")]
+    cpus, gpus = resources.cpus_per_pack, _gpus_per_pack(resources, (*nodes, *to_come))
+    fits, hoped = num_fitting(cpus, gpus, nodes), _num_hoped(cpus, gpus, to_come)
+    written = None if resources.packs == "auto" else resources.packs
+    if fits < 1 and hoped < 1 and (to_come or not (may_wait and written)):
+        raise _no_pack_fits(cpus, gpus, (*nodes, *to_come), may_wait=may_wait)
+    if fits < 1 and not to_come and resources.gpus_per_pack == "auto" and not gpus:
         raise SpecError(
-            f"A pack needs {resources.cpus_per_pack} CPUs and {gpus} GPUs, but there are {most[0]:g} and "
-            f"{most[1]:g}: lower resources.cpus_per_pack or resources.gpus_per_pack"
-            + (", or write resources.packs as a number to have the cluster grow." if may_wait else ".")
+            "resources.gpus_per_pack is auto, and the cluster has no node yet on which to see whether packs are to "
+            f"have GPUs: write 0 or 1, or start Ray on its head with {GROWTH_VARIABLE}."
         )
-    number = max(1, min(asked or resources.max_packs or fits, fits))
+    most = resources.max_packs or max(hoped, fits)
+    grows = written is None and min(hoped, most) > fits
+    asked = min(hoped, most) if grows else written
     return Packs(
-        number=number, cpus=resources.cpus_per_pack, gpus=gpus, asked=asked, most=resources.max_packs
+        number=max(1, min(asked or most, fits)),
+        cpus=cpus,
+        gpus=gpus,
+        asked=asked,
+        most=resources.max_packs,
+        hoped=min(hoped, asked) if asked and hoped else None,
+        as_needed=grows,
+    )
+
+
+def _gpus_per_pack(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> int:
+    has_gpus = any(node.get("GPU", 0) > 0 for node in nodes)
+    return int(has_gpus) if resources.gpus_per_pack == "auto" else resources.gpus_per_pack
+
+
+def _num_hoped(cpus: int, gpus: int, to_come: Sequence[Mapping[str, float]]) -> int:
+    """How many packs nodes to come would hold; packs without GPUs keep off nodes with GPUs where there are others."""
+    plain = [node for node in to_come if not node.get("GPU", 0)]
+    return num_fitting(cpus, gpus, plain if plain and not gpus else to_come)
+
+
+def _no_pack_fits(cpus: int, gpus: int, nodes: Sequence[Mapping[str, float]], *, may_wait: bool) -> SpecError:
+    most = [max((node.get(kind, 0) for node in nodes), default=0) for kind in ("CPU", "GPU")]
+    return SpecError(
+        f"A pack needs {cpus} CPUs and {gpus} GPUs, but there are {most[0]:g} and "
+        f"{most[1]:g}: lower resources.cpus_per_pack or resources.gpus_per_pack"
+        + (", or write resources.packs as a number to have the cluster grow." if may_wait else ".")
     )
 
 

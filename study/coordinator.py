@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
 from search_spaces.errors import RetryableError
-from study.endings import lost_ending, reported_ending, stopped_ending
+from study.endings import lost_ending, reported_ending, stopped_ending, unusable
 from study.halving import OrderedHalving
+from study.history import read_history
 from study.ledger import Ledger
-from study.protocol import trial_counts
+from study.protocol import counted, trial_counts
 from study.records import (
     ATTEMPT_FAILED,
+    CHOICE,
     Ending,
     Measurement,
     Outcome,
@@ -34,8 +36,6 @@ MAX_ATTEMPTS = 3
 """How often one launch starts a trial that loses its workers."""
 MAX_SILENT_FAILURES = 3
 """How many trials of a launch may fail for good before any has measured something: more would fail alike."""
-CHOICE_EVENT = "configurations_chosen"
-"""Kind of the ledger's event that keeps what each family was tuned to."""
 
 
 class NoTrial(Enum):
@@ -56,6 +56,7 @@ class Coordinator:
         ledger: Ledger,
         *,
         last_phase: Phase | None = None,
+        given: Sequence[PlannedTrial] | None = None,
         on_change: Callable[[], None] = lambda: None,
         on_end: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -65,6 +66,7 @@ class Coordinator:
             spec: the study; its trials are planned stage by stage.
             ledger: holds the study already.
             last_phase: stop after this phase.
+            given: run these trials alone, in place of all that the spec asks for.
             on_change: called after the ledger changed, to wake the tracker.
             on_end: called with a trial's key once its ending is recorded, to drop its checkpoints.
         """
@@ -72,7 +74,7 @@ class Coordinator:
         self._ledger = ledger
         self._on_change = on_change
         self._on_end = on_end
-        self._stages: deque[Stage] = deque(stages(spec, last_phase))
+        self._stages: deque[Stage] = deque(stages(spec, last_phase, given))
         self._stage: Stage | None = None
         self._planned: dict[str, PlannedTrial] = {}
         self._queue: deque[str] = deque()
@@ -82,30 +84,23 @@ class Coordinator:
         self._num_losses: Counter[str] = Counter()
         self._num_silent_failures = 0
         self._first_loss: dict[str, float] = {}
-        self._device_s: dict[str, float] = {}
         self._num_taken: dict[str, int] = {}
         self._held: dict[str, list[Report]] = {}
         self._waiting: dict[str, set[int]] = {}
         self._halvings: dict[str, OrderedHalving] = {}
-        self._counts = trial_counts(spec)
+        self._counts = trial_counts(spec) if given is None else counted(given)
         self._whole: frozenset[Phase] = frozenset()
         self._ended: dict[str, Outcome] = {}
         self._steps_done: dict[str, int] = {}
-        for record in self._records():
-            self._device_s[record.planned.key] = self._seconds_before(record)
+        before = read_history(ledger, spec.name)
+        self._device_s = dict(before.device_s)
         self._total_device_s = sum(self._device_s.values())
+        self._newest_at = before.newest_at
 
     @property
     def device_seconds(self) -> float:
         """Seconds of packs that all trials took, in this launch and before."""
         return self._total_device_s
-
-    def _seconds_before(self, record: TrialRecord) -> float:
-        """Device-seconds of a trial as far as earlier launches recorded them."""
-        if record.ending is not None:
-            return record.ending.device_seconds
-        measured = self._ledger.measurements(self._spec.name, record.planned.key) if record.attempts else []
-        return measured[-1].metrics.get("device_s", 0.0) if measured else 0.0
 
     def next_trial(self) -> PlannedTrial | NoTrial:
         """The trial that a free worker should take, or why there is none."""
@@ -153,6 +148,8 @@ class Coordinator:
             self._on_end(key)  # it may have written one more checkpoint since
             return False
         for report in reports[max(0, self._num_taken.get(key, 0) - first) :]:
+            if key in self._open and (problem := unusable(report)):
+                self._give_up(key, problem)
             if key in self._open:
                 self._take(key, report)
         self._settle()
@@ -187,6 +184,10 @@ class Coordinator:
             raise RetryableError(f"{reason.rstrip('.')} (trial {key!r}, {self._num_losses[key]} attempts).")
         if not retry:
             self._refuse_to_lose_all(reason)
+        self._give_up(key, reason)
+
+    def _give_up(self, key: str, reason: str) -> None:
+        """Record a trial as lost; the others go on, and no rung waits for it."""
         measured = self._ledger.measurements(self._spec.name, key)
         halving = self._halving_of(key)
         if halving is not None:
@@ -213,13 +214,22 @@ class Coordinator:
             return False
         return self._stage is None or not self._stage.more(self._records)
 
-    def progress(self) -> Progress:
-        """How far the study is; safe from any thread."""
+    @property
+    def num_left(self) -> int:
+        """Trials that have not ended, with those that later stages may still plan."""
+        return sum(self._num_planned().values()) - len(self._ended)
+
+    def _num_planned(self) -> dict[Phase, int]:
+        """Trials of each phase: at the most, or as many as they are where that is known."""
         planned = {
             phase: total for phase, families in self._counts.items() if (total := sum(families.values()))
         }
         known = Counter(trial.phase for trial in list(self._planned.values()))
-        planned |= {phase: known[phase] for phase in self._whole}
+        return planned | {phase: known[phase] for phase in self._whole}
+
+    def progress(self) -> Progress:
+        """How far the study is; safe from any thread."""
+        planned = self._num_planned()
         outcomes: dict[Phase, Counter[Outcome]] = {phase: Counter() for phase in planned}
         for key, outcome in list(self._ended.items()):
             outcomes[self._planned[key].phase][outcome] += 1
@@ -252,10 +262,10 @@ class Coordinator:
         A lost search trial that is tried again later changes no plan that was made without it.
         """
         for event in self._ledger.events(self._spec.name):
-            if event.kind == CHOICE_EVENT:
+            if event.kind == CHOICE:
                 return event.detail
         chosen = choose(self._spec, self._records())
-        self._ledger.record_event(self._spec.name, CHOICE_EVENT, chosen)
+        self._ledger.record_event(self._spec.name, CHOICE, chosen)
         return chosen
 
     def _add(self, planned: Iterable[PlannedTrial]) -> None:
@@ -363,8 +373,9 @@ class Coordinator:
         for report in reports:
             if report.ending is not None and report.ending.outcome == "out_of_memory":
                 continue  # nothing was measured, and the step may be measured yet: such a trial can be resumed
+            self._newest_at = max(self._newest_at, time.time())
             measurement = Measurement(
-                trial=key, step=report.step, metrics=report.metrics, recorded_at=time.time()
+                trial=key, step=report.step, metrics=report.metrics, recorded_at=self._newest_at
             )
             self._ledger.record_measurement(self._spec.name, measurement)
 

@@ -1,5 +1,6 @@
 """How a trial's reports, a rung's decision or a lost worker become the ending that the ledger keeps."""
 
+import math
 from collections.abc import Sequence
 
 from search_spaces.errors import TrialFailedError
@@ -42,6 +43,19 @@ def stopped_ending(decision: RungRecord, measured: Sequence[Measurement], device
         init_value=measured[0].metrics["init_loss_nats"],
         device_seconds=device_seconds,
     )
+
+
+def unusable(report: Report) -> str:
+    """Why a report cannot be taken in: a figure of it is no finite number. Empty where all are."""
+    ending = report.ending
+    figures: dict[str, float | None] = dict(report.metrics)
+    if ending is not None:
+        figures |= {name: getattr(ending, name) for name in ("value", "select_value", "init_value")}
+        figures |= ending.metrics
+    for name, figure in figures.items():
+        if figure is not None and not math.isfinite(figure):
+            return f"The worker reported {name} = {figure} at step {report.step}, which is no measurement."
+    return ""
 
 
 def lost_ending(reason: str, measured: Sequence[Measurement], device_seconds: float) -> Ending:

@@ -90,6 +90,8 @@ class OrderedHalving:
         if diverged_at_nats is not None and following is not None:
             self.arrive(key, following, diverged_at_nats)
             step = following
+        if step in self.rungs and key not in self._arrived[step]:
+            step -= 1  # the measurement there did not fit in memory: no rung may wait for it
         self._reached[key] = min(step, self._reached.get(key, step))
 
     def withdraw(self, key: str) -> None:

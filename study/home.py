@@ -19,6 +19,9 @@ class Home:
 
     root: Path
     """Absolute."""
+    shares: Path | None = None
+    """Another home whose packaged parts and cache are used here too; this one's record then lies here, whatever
+    TRIALWRIGHT_LEDGER says. None: it is a home of its own."""
 
     @property
     def ledger_url(self) -> str:
@@ -27,6 +30,8 @@ class Home:
         Raises:
             SpecError: the file cannot be read, or holds no line.
         """
+        if self.shares is not None:
+            return f"sqlite:///{self.root / 'ledger.db'}"
         written = os.environ.get("TRIALWRIGHT_LEDGER")
         file = os.environ.get("TRIALWRIGHT_LEDGER_FILE")
         if not written and file:
@@ -56,12 +61,12 @@ class Home:
     @property
     def parts_dir(self) -> Path:
         """Packaged models and texts: TRIALWRIGHT_PARTS, or here."""
-        return parts_dir(self.root).absolute()
+        return parts_dir(self.shares or self.root).absolute()
 
     @property
     def cache_dir(self) -> Path:
         """Encoded text and the weights that packs of a machine share, safe to delete."""
-        return self.root / "cache"
+        return (self.shares or self.root) / "cache"
 
     @property
     def ray_dir(self) -> Path:
@@ -88,6 +93,10 @@ class Home:
     def report_dir(self, study: str) -> Path:
         """The newest report."""
         return self.study_dir(study) / "report"
+
+    def reproductions_dir(self, name: str) -> Path:
+        """Where a study is run again: a home of its own."""
+        return self.root / "reproductions" / name
 
 
 def secret_line(path: str, variable: str) -> str:
@@ -119,9 +128,16 @@ def home_at(folder: str | Path | None) -> Home:
         folder: as the user gave it; None means TRIALWRIGHT_HOME or `.trialwright` here.
 
     Raises:
-        SpecError: this is a job of a Ray cluster, whose folder is nobody's, and nothing else was named.
+        SpecError: this is a job of a Ray cluster, whose folder is nobody's, and nothing else was named; or the name
+            is none.
     """
-    named = Path(folder or os.environ.get("TRIALWRIGHT_HOME") or DEFAULT_HOME).expanduser()
+    written = Path(folder or os.environ.get("TRIALWRIGHT_HOME") or DEFAULT_HOME)
+    try:
+        named = written.expanduser()
+    except RuntimeError:
+        raise SpecError(
+            f"The home {str(written)!r} begins with a user that is not known here: write the folder in full."
+        ) from None
     if is_job() and not named.is_absolute():
         raise SpecError(
             "The cluster does not say where it keeps studies: start Ray on its head with TRIALWRIGHT_HOME set to the "
@@ -139,7 +155,15 @@ def open_home(folder: str | Path | None) -> Home:
     Raises:
         SpecError: the folder cannot be made or written.
     """
-    home = home_at(folder)
+    return made(home_at(folder))
+
+
+def made(home: Home) -> Home:
+    """A home, ready for writing.
+
+    Raises:
+        SpecError: the folder cannot be made or written.
+    """
     root = home.root
     try:
         for needed in (root, home.cache_dir, home.ray_dir, home.empty_dir):

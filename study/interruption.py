@@ -73,7 +73,7 @@ def watching(ledger: Ledger, study: str, owner: str, interruption: Interruption)
                 if ledger.study(study).state is StudyState.STOPPED:
                     interruption.set("`trialwright stop` was called", StudyState.STOPPED)
             except RetryableError:
-                continue
+                continue  # what is written meanwhile is refused by the ledger itself, should the claim be lost
             except LedgerError as error:
                 interruption.set(str(error))
                 return

@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,22 @@ PACKAGES = (
 )
 
 
-def manifest(spec: StudySpec, *, data_digest: str, base_digest: str) -> dict[str, Any]:
+def manifest(
+    spec: StudySpec, *, data_digest: str, split_digests: Mapping[str, str], base_digest: str
+) -> dict[str, Any]:
     """What this study runs on; plain JSON.
 
     Args:
         spec: the study.
         data_digest: SHA-256 of the splits.
+        split_digests: SHA-256 of each split alone, by its name.
         base_digest: SHA-256 of the base's files.
     """
     return {
         "spec_digest": spec.digest,
         "space_digests": {name: spec.space(name).digest for name in spec.families},
         "data_digest": data_digest,
+        "split_digests": dict(split_digests),
         "base_digest": base_digest,
         "claims": None if spec.claims is None else registration(spec.claims),
         "seed": spec.seed,
@@ -45,6 +50,7 @@ def manifest(spec: StudySpec, *, data_digest: str, base_digest: str) -> dict[str
         "processor": _processor(),
         "num_cpus": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
+        "accelerators": _accelerators(),
         "packages": {name: package_version(name) for name in PACKAGES},
     }
 
@@ -81,3 +87,16 @@ def _processor() -> str:
         return platform.processor()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor())
+
+
+def _accelerators() -> str:
+    """The models of the GPUs that NVIDIA's driver tells of, or `none`; loads no torch."""
+    try:
+        told = [
+            path.read_text(encoding="utf-8")
+            for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        ]
+    except OSError:
+        told = []
+    lines = (line for text in told for line in text.splitlines())
+    return ", ".join(line.partition(":")[2].strip() for line in lines if line.startswith("Model")) or "none"

@@ -24,7 +24,7 @@ from pydantic import (
 
 from search_spaces import ROLES
 from search_spaces.errors import unknown
-from study.spec_errors import SpecValueError, first_mistake
+from study.spec_errors import SpecValueError, first_mistake, shown
 from study.spec_perturbations import PerturbationField
 from trainers.workload import Section
 
@@ -72,6 +72,10 @@ def _read_window(written: Any) -> Any:
         if not written:
             raise ValueError("is empty: write [low, high] or {decades_below: 3, decades_above: 3}")
         return {family: _lr_range(limits) for family, limits in written.items()}
+    if not isinstance(written, Mapping):
+        raise ValueError(  # noqa: TRY004 -- pydantic turns no other error into a mistake of the file
+            f"is {shown(written)}, but a window is [low, high] or {{decades_below: 3, decades_above: 3}}: write one"
+        )
     try:
         return AroundTuned.model_validate(written)
     except ValidationError as error:
@@ -81,7 +85,7 @@ def _read_window(written: Any) -> Any:
 def _lr_range(written: Any) -> LrRange:
     numbers = written if isinstance(written, list | tuple) else ()
     if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):  # noqa: PLR2004
-        raise ValueError(f"is {written!r}, but a window is [low, high]: write two learning rates")
+        raise ValueError(f"is {shown(written)}, but a window is [low, high]: write two learning rates")
     low, high = float(numbers[0]), float(numbers[1])
     if low <= 0:
         raise ValueError(f"is [{low:g}, {high:g}], but learning rates are above 0: raise the lower end")
@@ -125,6 +129,14 @@ class LrSlice(PhaseSection):
     """Distance of two learning rates, in factors of ten."""
     window: Window = AroundTuned()
     """Where to look; both ends should fail, so that the whole usable range is inside."""
+
+    @property
+    def num_learning_rates(self) -> float:
+        """How many the widest window takes, to one."""
+        if isinstance(self.window, AroundTuned):
+            return (self.window.decades_below + self.window.decades_above) / self.step_decades
+        ranges = self.window.values() if isinstance(self.window, dict) else [self.window]
+        return max(math.log10(high) - math.log10(low) for low, high in ranges) / self.step_decades
 
 
 class Sensitivity(PhaseSection):

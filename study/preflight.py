@@ -83,7 +83,9 @@ def preflight(
         splits = _fetched(spec, home, say)
     except RetryableError as error:  # nothing has begun, so trying again is the user's to decide
         raise SpecError(str(error)) from error
-    return manifest(spec, data_digest=splits.digest, base_digest=_base_digest(spec))
+    return manifest(
+        spec, data_digest=splits.digest, split_digests=splits.digests, base_digest=_base_digest(spec)
+    )
 
 
 def _fetched(spec: StudySpec, home: Home, say: Callable[[str], None]) -> Splits:

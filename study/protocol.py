@@ -129,6 +129,14 @@ def trial_counts(spec: StudySpec) -> dict[Phase, dict[str, int]]:
     return counts
 
 
+def counted(trials: Iterable[PlannedTrial]) -> dict[Phase, dict[str, int]]:
+    """Trials per phase and family of some that stand already."""
+    counts: dict[Phase, dict[str, int]] = {phase: {} for phase in Phase}
+    for trial in trials:
+        counts[trial.phase][trial.family] = counts[trial.phase].get(trial.family, 0) + 1
+    return counts
+
+
 def slice_counts(spec: StudySpec) -> dict[tuple[Phase, str], dict[str, int]]:
     """Trials per phase and slice, by family; exact as `trial_counts`."""
     search, sensitivity, confirmation = spec.phases.search, spec.phases.sensitivity, spec.phases.confirmation

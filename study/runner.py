@@ -8,18 +8,18 @@ import contextlib
 import os
 import socket
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from search_spaces.errors import RetryableError, SpecError
+from search_spaces.errors import ClaimLostError, RetryableError, SpecError
 from study.caps import Caps
 from study.coordinator import Coordinator
 from study.engine import Engine
 from study.home import Home
 from study.interruption import Interruption, signals_to, watching
-from study.kept import KeptFiles, kept_files
+from study.kept import KeptFiles, kept_files, note_store
 from study.ledger import Ledger, StudyRecord, StudyState
 from study.plan import counted_plan
 from study.preflight import preflight, with_claims
@@ -32,7 +32,8 @@ from study.tracking import Tracker
 ENDED = (StudyState.FINISHED, StudyState.FAILED)
 LOST = (Outcome.INFRA_FAILED, Outcome.OUT_OF_MEMORY)
 FLUSH_S = 120.0
-"""Longest wait in seconds for the tracking server at the end; what is left ships at the next launch."""
+"""Longest wait in seconds at the end for the next thing to arrive at the tracking server; what is left ships at the
+next launch."""
 
 
 class View(Protocol):
@@ -98,35 +99,55 @@ def launch(
             gives_results=any(stage.phase is not Phase.SEARCH for stage in stages(spec, last_phase)),
         )
     with Ledger.open(home.ledger_url) as ledger:
-        drive = _Drive(
-            spec=spec,
-            home=home,
-            ledger=ledger,
-            tracking_uri=tracking_uri,
-            address=address,
-            last_phase=last_phase,
-            view=view,
-        )
-        if facts is None:
-            return drive.repeat_result()
-        record = ledger.create_study(spec.name, spec.canonical(), spec.digest, facts)
-        if not record.manifest:  # the service planned it, which does not know what it will run on
-            ledger.save_manifest(spec.name, facts)
-            record = ledger.study(spec.name)
-        _check_same_inputs(record.manifest, facts, spec.name)
-        owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        ledger.claim_study(spec.name, owner)
-        try:
-            _keep_registration(ledger, record, facts["claims"])
-            if record.spec != spec.canonical():
-                ledger.save_spec(spec.name, spec.canonical())
-            if record.plan is None:
-                ledger.save_plan(spec.name, counted_plan(spec))
+        if facts is not None:
+            record = ledger.create_study(spec.name, spec.canonical(), spec.digest, facts)
+            _check_same_inputs(record.manifest or facts, facts, spec.name)
+        with claimed(ledger, spec.name) as (owner, held):
+            drive = _Drive(
+                spec=spec,
+                home=home,
+                ledger=held,
+                owner=owner,
+                tracking_uri=tracking_uri,
+                address=address,
+                last_phase=last_phase,
+                view=view,
+            )
+            if facts is None:
+                return drive.repeat_result()
+            _keep_inputs(held, spec, facts)
             if retry_lost:
-                _reopen_lost(ledger, spec.name)
-            return drive.run(owner)
-        finally:
-            ledger.release_study(spec.name, owner)
+                _reopen_lost(held, spec.name)
+            note_store(home, held, spec.name)
+            return drive.run()
+
+
+@contextlib.contextmanager
+def claimed(ledger: Ledger, study: str) -> Iterator[tuple[str, Ledger]]:
+    """The study as this process's for the duration of a block: the claim's owner, and the ledger that it writes to.
+
+    Raises:
+        SpecError: another driver that lives holds it; says which.
+    """
+    owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    ledger.claim_study(study, owner)
+    try:
+        yield owner, ledger.held_by(owner)
+    finally:
+        ledger.release_study(study, owner)
+
+
+def _keep_inputs(ledger: Ledger, spec: StudySpec, facts: Mapping[str, Any]) -> None:
+    """Note what a study runs on, and how it is written and registered now."""
+    record = ledger.study(spec.name)
+    if not record.manifest:  # the service planned it, which does not know what it will run on
+        ledger.save_manifest(spec.name, facts)
+        record = ledger.study(spec.name)
+    _keep_registration(ledger, record, facts["claims"])
+    if record.spec != spec.canonical():
+        ledger.save_spec(spec.name, spec.canonical())
+    if record.plan is None:
+        ledger.save_plan(spec.name, counted_plan(spec))
 
 
 def _ended_before(spec: StudySpec, home: Home) -> StudyState | None:
@@ -204,38 +225,43 @@ class _Drive:
     spec: StudySpec
     home: Home
     ledger: Ledger
+    """Takes writes while this process holds the claim only."""
+    owner: str
+    """Of the claim."""
     tracking_uri: str
     address: str | None
     last_phase: Phase | None
     view: View
     interruption: Interruption = field(default_factory=Interruption)
 
-    def run(self, owner: str) -> Launch:
+    def run(self) -> Launch:
         """Run the trials that are missing, with the tracker and the watch beside."""
         name, tracker = self.spec.name, self._tracker()
-        self.ledger.set_study_state(name, StudyState.RUNNING)
-        tracker.start()
-        try:
-            with signals_to(self.interruption), watching(self.ledger, name, owner, self.interruption):
-                state = self._run_trials(on_change=tracker.notify)
-        except BaseException:
-            self._conclude(owner, StudyState.INTERRUPTED, tracker)
-            raise
-        return self._conclude(owner, state, tracker)
+        with watching(self.ledger, name, self.owner, self.interruption):
+            self.ledger.set_study_state(name, StudyState.RUNNING)
+            tracker.start()
+            try:
+                with signals_to(self.interruption):
+                    state = self._run_trials(on_change=tracker.notify)
+            except BaseException:
+                self._conclude(StudyState.INTERRUPTED, tracker)
+                raise
+            return self._conclude(state, tracker)
 
     def repeat_result(self) -> Launch:
         """What an ended study came to, once MLflow has received what it still lacked."""
-        self._bring_adapters()
         tracker = self._tracker()
-        tracker.start()
-        self._close(tracker)
-        return self.result(self.ledger.study(self.spec.name).state, did_anything=False)
+        with watching(self.ledger, self.spec.name, self.owner, self.interruption):
+            self._bring_adapters()
+            tracker.start()
+            self._close(tracker)
+            return self.result(self.ledger.study(self.spec.name).state, did_anything=False)
 
-    def _conclude(self, owner: str, state: StudyState, tracker: Tracker) -> Launch:
+    def _conclude(self, state: StudyState, tracker: Tracker) -> Launch:
         """Write down how it ended, report, and let the tracker catch up; a driver that lost the study may not."""
         name = self.spec.name
         try:
-            self.ledger.heartbeat(name, owner)
+            self.ledger.heartbeat(name, self.owner)
             self.ledger.set_study_state(name, state)
             self._bring_adapters()
             if state in ENDED:
@@ -243,9 +269,13 @@ class _Drive:
             self.view.say("Writing the report.")
             result = self.result(state, did_anything=True)
             tracker.attach_artifacts(result.report_path.parent)
-        finally:
-            self.view.say("Bringing MLflow up to date.")
+        except ClaimLostError:
+            tracker.close(0)  # MLflow is the other driver's to fill
+            raise
+        except BaseException:
             self._close(tracker)
+            raise
+        self._close(tracker)
         return result
 
     def _kept(self) -> KeptFiles:
@@ -262,18 +292,24 @@ class _Drive:
         return Tracker(
             ledger_url=self.home.ledger_url,
             study=self.spec.name,
+            owner=self.owner,
             tracking_uri=self.tracking_uri,
             artifacts_dir=self.home.mlflow_artifacts_dir,
             adapters_dir=self.home.adapters_dir(self.spec.name),
+            bring_adapter=self._kept().bring_adapter,
         )
 
     def _close(self, tracker: Tracker) -> None:
-        backlog = tracker.close(FLUSH_S)
+        self.view.say("Bringing MLflow up to date.")
+        backlog = tracker.close(FLUSH_S, tell=self._tell_left)
         if not backlog.is_empty:
             lacks = backlog.problem or f"{backlog.num_runs} runs are still to come"
             self.view.say(
                 f"MLflow has not received everything ({lacks}): launch the study again to send the rest."
             )
+
+    def _tell_left(self, num_runs: int) -> None:
+        self.view.say(f"MLflow: {num_runs:,} runs at the most are still to come.")
 
     def result(self, state: StudyState, *, did_anything: bool) -> Launch:
         """What this launch came to, with a report that is up to date."""

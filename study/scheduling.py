@@ -127,7 +127,12 @@ class TrialSource(_Unsaved, Searcher):
         if place is None:
             return None
         self._coordinator.place(trial.key, pack=place.number, node=place.node)
-        return {"pack": place.pack, "ticket": place.ticket, "trial": told(trial)}
+        return {
+            "pack": place.pack,
+            "instance": place.instance,
+            "ticket": place.ticket,
+            "trial": told(trial),
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -157,6 +162,7 @@ class ReportDesk(_Unsaved, FIFOScheduler):
         self._alarm = alarm
         self._desk = desk
         self._num_kept = 0
+        self._num_left = coordinator.num_left
         self._kind_of_client: Any = None
 
     def on_trial_add(self, tune_controller: Any, trial: RayTrial) -> None:
@@ -171,8 +177,11 @@ class ReportDesk(_Unsaved, FIFOScheduler):
         return super().choose_trial_to_run(tune_controller)
 
     def _keep_clients(self, tune_controller: Any) -> None:
-        """Have Ray Tune keep as many idle clients as there are lanes: each takes seconds to start, and it keeps one."""
-        more = self._desk.num_lanes - self._num_kept
+        """Have Ray Tune keep as many idle clients as there are lanes: each takes seconds to start, and it keeps one.
+
+        No more are kept than the study has trials left, since each takes a node's memory.
+        """
+        more = min(self._desk.num_lanes, self._num_left) - self._num_kept
         cache = getattr(tune_controller, "_actor_cache", None)
         if more == 0 or cache is None or self._kind_of_client is None:
             return  # the cache is private to Ray Tune; without it clients start more often
@@ -187,6 +196,7 @@ class ReportDesk(_Unsaved, FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> None:  # noqa: ARG002
         """A trial left its client: by itself, by our word, or because the study was interrupted."""
         self._receive(trial, result)
+        self._num_left = self._coordinator.num_left
         self._desk.release(trial.config["ticket"])
 
     def on_trial_remove(self, tune_controller: Any, trial: RayTrial) -> None:  # noqa: ARG002

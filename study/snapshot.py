@@ -5,6 +5,7 @@ from pathlib import Path
 
 from study.ledger import Ledger, StudyRecord
 from study.report import Snapshot
+from study.reproduction.taking import take_record
 from study.statistics.claims import ClaimSet
 from study.trial_table import curves, rung_table, trial_table
 
@@ -30,6 +31,7 @@ def take_snapshot(ledger: Ledger, study: str) -> Snapshot:
         claims=claims_of(record),
         phase_starts={phase: first for phase, (first, _) in spans.items()},
         phase_ends={phase: last for phase, (_, last) in spans.items()},
+        record=take_record(ledger, study),
     )
 
 

@@ -23,11 +23,12 @@ from study.spec_checks import (
     check_evaluations,
     check_matched,
     check_phases,
+    check_sizes,
     check_spaces,
     check_variants,
 )
 from study.spec_dimensions import DimensionField
-from study.spec_errors import SpecValueError, first_mistake, shown
+from study.spec_errors import SpecValueError, as_sentence, first_mistake, shown
 from study.spec_file import check_plain, read_mapping
 from study.spec_matched import Matched
 from trainers.workload import Adapter, Base, Section, Task, Training, Variant, Workload
@@ -46,11 +47,12 @@ class Resources(Section):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     packs: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Processes that each hold one copy of the base; auto: as many as fit, on a cluster as it is at the time. A number
-    is asked for there even where fewer fit, so that the cluster can grow."""
+    """Processes that each hold one copy of the base; auto: as many as fit, on a cluster as it is at the time, or
+    as TRIALWRIGHT_MAY_GROW_TO says that it may grow. A number is asked for there even where fewer fit."""
     cpus_per_pack: int = Field(default=1, ge=1)
     gpus_per_pack: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    """Whole accelerators only: a fraction would not keep two packs apart. auto: one where there are any."""
+    """Whole accelerators only: a fraction would not keep two packs apart. auto: one where there are any, or may
+    come."""
     lanes: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Trials that share one copy of the base; auto: as many as a short calibration finds useful."""
     max_packs: int | None = Field(default=None, ge=1)
@@ -131,6 +133,7 @@ class StudySpec(Section):
         check_variants(self)
         check_spaces(self)
         check_phases(self)
+        check_sizes(self)
         check_evaluations(self)
         check_matched(self)
         return self
@@ -215,7 +218,12 @@ def load_spec(path: str | Path) -> StudySpec:
     written = read_mapping(path)
     if "matched" in written:
         raise SpecError(f"{path}: the key 'matched' is written at launch, from the claims file: remove it.")
-    spec = parse_spec(_anchored(written, path.parent.absolute()), source=str(path))
+    check_plain(written, str(path))
+    try:
+        anchored = _anchored(written, path.parent.absolute())
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
+    spec = parse_spec(anchored, source=str(path))
     if spec.claims is not None and not Path(spec.claims).is_file():
         raise SpecError(
             f"{path}: claims is {spec.claims!r}, but there is no such file: correct or remove it."
@@ -233,7 +241,7 @@ def parse_spec(written: Mapping[str, Any], source: str) -> StudySpec:
     try:
         spec = StudySpec.model_validate(written)
     except ValidationError as error:
-        raise SpecError(f"{source}: {first_mistake(error, StudySpec)}.") from None
+        raise SpecError(as_sentence(f"{source}: {first_mistake(error, StudySpec)}")) from None
     _refuse_bool_as_number(written, spec.model_dump(), source, "")
     return spec
 
@@ -285,7 +293,11 @@ def _drop_empty(section: dict[str, Any], fields: Iterable[str]) -> None:
 
 
 def _anchored(written: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Relative paths made absolute: workers do not share the folder of whoever launches the study."""
+    """Relative paths made absolute: workers do not share the folder of whoever launches the study.
+
+    Raises:
+        SpecError: a path is none.
+    """
     anchored = dict(written)
     base, task, claims = written.get("base"), written.get("task"), written.get("claims")
     if isinstance(base, dict) and str(base.get("model")).startswith("path:"):
@@ -298,7 +310,18 @@ def _anchored(written: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _absolute(path: str, folder: Path) -> str:
-    return str(folder / Path(path).expanduser())
+    try:
+        whole = folder / Path(path).expanduser()
+        whole.is_file()  # raises where no file could have this name
+    except RuntimeError:
+        raise SpecError(
+            f"The path {shown(path)} begins with a user that is not known here: write it in full."
+        ) from None
+    except OSError as error:
+        raise SpecError(
+            f"The path {shown(path)} cannot be looked at ({error.strerror}): correct it."
+        ) from None
+    return str(whole)
 
 
 def _refuse_bool_as_number(written: Any, read: Any, source: str, key: str) -> None:

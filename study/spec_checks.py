@@ -15,6 +15,10 @@ ALL_FAMILIES = "all"
 
 PASSES_OF_STEP = 3
 """Token passes of a row that is trained on: a backward pass costs about two forward ones."""
+MOST_TRIALS = 1_000_000
+"""Of a phase; a study of the paper's size has some thousand."""
+MOST_LEARNING_RATES = 1_000
+"""Of a learning-rate slice, for each family and replicate."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a study or a variant may be called, since folders are."""
 
@@ -72,6 +76,35 @@ def check_spaces(spec: "StudySpec") -> None:
         except SpecError as error:
             blamed = name if name in spec.spaces else ALL_FAMILIES
             raise ValueError(f"spaces.{blamed}: {error}") from None
+
+
+def check_sizes(spec: "StudySpec") -> None:
+    """Refuse a phase whose trials could not even be listed.
+
+    Raises:
+        ValueError: the first one.
+    """
+    search, sensitivity, confirmation = spec.phases.search, spec.phases.sensitivity, spec.phases.confirmation
+    sizes = {"phases.search.trials": search.trials} if search else {}
+    if sensitivity:
+        sizes["phases.sensitivity.replicates times points"] = sensitivity.replicates * sensitivity.points
+    if confirmation:
+        sizes |= {
+            f"phases.confirmation.{name}": getattr(confirmation, name)
+            for name in ("seeds", "default_seeds", "perturbed_seeds")
+        }
+    for key, number in sizes.items():
+        if number * len(spec.families) > MOST_TRIALS:
+            raise ValueError(
+                f"{key} is {number:,} for each of {len(spec.families)} families, but a phase has at most "
+                f"{MOST_TRIALS:,} trials: lower it"
+            )
+    lr_slice = sensitivity.lr_slice if sensitivity else None
+    if lr_slice is not None and lr_slice.num_learning_rates > MOST_LEARNING_RATES:
+        raise ValueError(
+            f"phases.sensitivity.lr_slice.step_decades is {lr_slice.step_decades:g}, which puts more than "
+            f"{MOST_LEARNING_RATES:,} learning rates into the window: raise it"
+        )
 
 
 def check_phases(spec: "StudySpec") -> None:

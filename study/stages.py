@@ -26,6 +26,8 @@ class Stage:
     spec: StudySpec
     phase: Phase
     """The phase that names it; `sensitivity` brings its slices along."""
+    given: tuple[PlannedTrial, ...] | None = None
+    """Its trials where they stand already; None: it plans them."""
 
     def plan(self, records: Sequence[TrialRecord], chosen: Callable[[], Choice]) -> list[PlannedTrial]:
         """The trials that are known when the stage begins, in the order in which they should run.
@@ -34,7 +36,9 @@ class Stage:
             records: what the ledger holds.
             chosen: gives each family's tuned configuration; asked after the search only.
         """
-        if self.phase is Phase.SEARCH:
+        if self.given is not None:
+            planned = list(self.given)
+        elif self.phase is Phase.SEARCH:
             known = [trial for family in self.spec.families for trial in search_trials(self.spec, family)]
             keys = {trial.key for trial in known}
             suggested = (record.planned for record in records if record.planned.phase is Phase.SEARCH)
@@ -71,7 +75,7 @@ class Stage:
     def is_adaptive(self) -> bool:
         """Whether a sampler suggests the search trials one by one."""
         search = self.spec.phases.search
-        return search is not None and search.sampler == "tpe"
+        return self.given is None and search is not None and search.sampler == "tpe"
 
     @property
     def whole_phases(self) -> frozenset[Phase]:
@@ -86,12 +90,15 @@ class Stage:
         return (phase, trial.replicate, trial.point, self.spec.families.index(trial.family), trial.key)
 
 
-def stages(spec: StudySpec, last_phase: Phase | None = None) -> list[Stage]:
+def stages(
+    spec: StudySpec, last_phase: Phase | None = None, given: Sequence[PlannedTrial] | None = None
+) -> list[Stage]:
     """The stages of a study, in order.
 
     Args:
         spec: the study.
         last_phase: the phase after which the study pauses; slices belong to `sensitivity`.
+        given: the trials that stand already, for stages that plan none; None: they plan what the spec asks for.
     """
     declared = {
         Phase.SEARCH: spec.phases.search,
@@ -100,10 +107,18 @@ def stages(spec: StudySpec, last_phase: Phase | None = None) -> list[Stage]:
     }
     order = list(Phase)
     return [
-        Stage(spec=spec, phase=phase)
+        Stage(spec=spec, phase=phase, given=_of_stage(phase, given))
         for phase, section in declared.items()
         if section is not None and (last_phase is None or order.index(phase) <= order.index(last_phase))
     ]
+
+
+def _of_stage(phase: Phase, given: Sequence[PlannedTrial] | None) -> tuple[PlannedTrial, ...] | None:
+    """Those of some trials that run in the stage of a phase."""
+    if given is None:
+        return None
+    slices = {Phase.LR_SLICE: Phase.SENSITIVITY, Phase.FACTOR_SLICE: Phase.SENSITIVITY}
+    return tuple(trial for trial in given if slices.get(trial.phase, trial.phase) is phase)
 
 
 def choose(spec: StudySpec, records: Sequence[TrialRecord]) -> Choice:

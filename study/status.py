@@ -3,14 +3,14 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
-from study.ledger import Ledger, StudyState
-from study.records import Outcome, Phase
+from study.ledger import Claim, Event, Ledger, StudyState
+from study.records import PACK_READY, PACKS_AWAITED, Outcome, Phase
 
 REFRESH_S = 1.0
 SILENCE_S = 60.0
@@ -24,7 +24,7 @@ def study_status(ledger: Ledger, study: str) -> tuple[dict[str, Any], str]:
         SpecError: there is no such study.
     """
     record = ledger.study(study)
-    trials = ledger.trials(study)
+    tallies = ledger.trial_tallies(study)
     holder = ledger.holder(study)
     state = record.state
     if state is StudyState.RUNNING and holder is None:
@@ -32,10 +32,12 @@ def study_status(ledger: Ledger, study: str) -> tuple[dict[str, Any], str]:
     counted = (record.plan or {}).get("trial_counts", {})
     phases = {}
     for phase in Phase:
-        mine = [trial for trial in trials if trial.planned.phase is phase]
-        planned = max(len(mine), sum(counted.get(phase.value, {}).values()))
+        mine = [one for one in tallies if one.phase is phase]
+        planned = max(sum(one.number for one in mine), sum(counted.get(phase.value, {}).values()))
         if planned:
-            outcomes = Counter(trial.ending.outcome for trial in mine if trial.ending is not None)
+            outcomes: Counter[Outcome | None] = Counter()
+            for one in mine:
+                outcomes[one.outcome] += one.number
             phases[phase.value] = {
                 "planned": planned,
                 **{outcome.value: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
@@ -46,9 +48,19 @@ def study_status(ledger: Ledger, study: str) -> tuple[dict[str, Any], str]:
         "driver": f"process {holder.pid} on {holder.host}" if holder else None,
         "phases": phases,
         "running": ledger.running_trials(study) if holder else [],
-        "device_seconds": sum(trial.ending.device_seconds for trial in trials if trial.ending is not None),
+        "waiting": waits_for(ledger.events(study), holder) if holder else None,
+        "device_seconds": sum(one.device_seconds for one in tallies),
     }
     return document, status_text(document)
+
+
+def waits_for(events: Sequence[Event], holder: Claim) -> str | None:
+    """What a study's present driver said that it waits for, until a pack is ready."""
+    told = None
+    for event in events:
+        if event.recorded_at >= holder.claimed_at and event.kind in {PACKS_AWAITED, PACK_READY}:
+            told = event.detail.get("told")
+    return told
 
 
 def watch_status(ledger: Ledger, study: str) -> None:
@@ -94,6 +106,8 @@ def status_text(document: dict[str, Any]) -> str:
         ended = sum(number for name, number in numbers.items() if name != "planned")
         outcomes = ", ".join(f"{number} {name}" for name, number in numbers.items() if name != "planned")
         lines.append(f"  {phase:<13} {ended:>4} of {numbers['planned']:<4} {outcomes}")
+    if document.get("waiting"):
+        lines.append(f"  {document['waiting']}")
     if document["running"]:
         lines.append(f"  training now: {', '.join(document['running'])}")
     lines.append(f"  {document['device_seconds'] / 3600:.2f} device-hours in trials that have ended")

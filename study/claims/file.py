@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from search_spaces.errors import SpecError
+from search_spaces.errors import SpecError, cut
 from study.claims.arithmetic import parse_transform
 from study.claims.parts import ClaimSection, CompareSection, ConjunctiveClaim, PartSection, SimpleClaim
 from study.claims.rules import check_rules
@@ -22,7 +22,7 @@ from study.claims.sections import (
     OutcomeSection,
     RegisteredSection,
 )
-from study.spec_errors import first_mistake, shown
+from study.spec_errors import as_sentence, first_mistake, shown
 from study.spec_file import check_plain, read_mapping
 from study.statistics.claims import Claim, ClaimSet, Comparison, Design, Direction, Part, Range, Role, Tau
 
@@ -168,14 +168,15 @@ def _section(model: type[Model], written: Any, place: str) -> Model:
     try:
         return model.model_validate(dict(written))
     except ValidationError as error:
-        raise SpecError(f"{place}: {first_mistake(error, model)}.") from None
+        raise SpecError(as_sentence(f"{place}: {first_mistake(error, model)}")) from None
 
 
 def _claim_section(written: Any, number: int, source: str) -> ConjunctiveClaim | SimpleClaim:
     if not isinstance(written, Mapping):
         return _section(SimpleClaim, written, f"{source}: claim number {number}")
     name = written.get("id")
-    place = f"{source}: claim {name}" if isinstance(name, str) else f"{source}: claim number {number}"
+    named = isinstance(name, str) and name.strip()
+    place = f"{source}: claim {cut(str(name))}" if named else f"{source}: claim number {number}"
     if "all_of" in written and "metric" in written:
         raise SpecError(f"{place} has both metric and all_of: move the metric into the list.")
     if "all_of" not in written:

@@ -93,8 +93,10 @@ def _parsed(address: str) -> SplitResult:
     try:
         parsed = urlsplit(address)
         host, _ = parsed.hostname, parsed.port
+        (host or "").encode("idna")  # as whoever looks it up will write it
     except ValueError:
-        raise SpecError(f"The address {address!r} is malformed: write {_FORMS}.") from None
+        told = f"***@{address.rpartition('@')[2]}" if "@" in address else address
+        raise SpecError(f"The address {told!r} is malformed: write {_FORMS}.") from None
     if parsed.username or parsed.password:
         raise SpecError(
             "The address holds a password, which others could read: leave it out, and set RAY_AUTH_TOKEN_PATH or "

@@ -5,18 +5,19 @@ it as one line: a mark, and a ZIP archive in base64.
 """
 
 import base64
-import binascii
 import io
 import json
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from search_spaces.errors import SpecError
+from trainers.archives import is_plainly_packed, is_within, open_archive
 
 MARK = "trialwright-result:"
 MAX_BYTES = 64 * 2**20
@@ -76,7 +77,7 @@ def relayed(lines: Iterable[str]) -> Relayed | None:
         return None
     try:
         return _unpacked(base64.b64decode(text, validate=True))
-    except (ValueError, KeyError, binascii.Error, zipfile.BadZipFile, NotImplementedError):
+    except (ValueError, LookupError, TypeError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile):
         raise SpecError("The job's result did not arrive whole: ask again.") from None
 
 
@@ -105,13 +106,6 @@ def save_files(files: dict[str, bytes], folder: Path) -> list[Path]:
     return paths
 
 
-def is_within(name: str) -> bool:
-    """Whether a relative path stays under the folder that it starts from."""
-    parts = PurePosixPath(name).parts
-    plain = bool(parts) and not any(letter in name for letter in "\\:\0")
-    return plain and not name.startswith("/") and ".." not in parts
-
-
 def _size(result: Relayed) -> int:
     return len(result.out) + len(result.err) + sum(map(len, result.files.values()))
 
@@ -129,8 +123,10 @@ def _packed(result: Relayed) -> str:
 def _unpacked(packed: bytes) -> Relayed:
     """Read an archive, never more of it than a result can hold."""
     left, contents = 2 * MAX_BYTES, {}
-    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+    with open_archive(io.BytesIO(packed)) as archive:
         for entry in archive.infolist():
+            if not is_plainly_packed(entry):
+                raise ValueError("packed as no result is")
             with archive.open(entry) as file:
                 content = file.read(left + 1)
             left -= len(content)

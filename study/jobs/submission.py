@@ -174,5 +174,5 @@ def _refuse_secrets(arguments: Sequence[str], env: Mapping[str, str]) -> None:
 def _has_password(text: str) -> bool:
     try:
         return "://" in text and urlsplit(text.rpartition("=")[2]).password is not None
-    except ValueError:
-        return False
+    except ValueError:  # nobody can tell
+        return "@" in text

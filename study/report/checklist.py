@@ -4,7 +4,8 @@ Items 1 and 4 to 8 of the checklist at https://neurips.cc/public/guides/PaperChe
 what only an author knows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from study.report.words import compact, duration, fact
 from study.report.words import label as label_words
 from study.statistics.results import Analysis, ClaimResult
 
+MACHINE = ("processor", "num_cpus", "memory_bytes")
+"""What the manifest tells of the machine that launched the study."""
 YES, AUTHOR, NOT_APPLICABLE = "Yes", "For the authors to complete", "Not applicable"
 
 
@@ -91,12 +94,11 @@ def _reproducibility(snapshot: Snapshot, registered: Registration | None) -> Che
 
 def _access(snapshot: Snapshot) -> ChecklistItem:
     manifest, spec = snapshot.manifest, snapshot.spec
-    version = manifest.get("trialwright")
-    commit = manifest.get("commit")
+    version = (manifest.get("packages") or {}).get("trialwright")
     base, task = spec.get("base") or {}, spec.get("task") or {}
     found = []
     if version:
-        found.append(f"Trials ran with Trialwright {version}{f' at commit {commit}' if commit else ''}.")
+        found.append(f"Trials ran with Trialwright {version}.")
     if base.get("model") and task.get("name"):
         found.append(f"The base model is {base['model']}, the task {task['name']}.")
     found.append("Whether code, data and base model are open to readers is for the authors to say.")
@@ -176,19 +178,32 @@ def _compute(spent: Budget, rows: Sequence[TrialRow], snapshot: Snapshot) -> Che
     )
     total = duration(sum(cost.device_seconds for cost in spent.costs))
     failed = sum(r.lost or r.outcome is Outcome.DIVERGED for r in rows)
-    hardware: Any = snapshot.manifest.get("hardware")
     found = [
         f"{len(rows):,} trials took {total} of device time: {by_family}; by phase {by_phase}.",
         (
             f"That counts every trial, the {failed:,} that diverged or were lost and those that the search stopped "
             f"among them, and so the tuning of every family."
         ),
+        *_hardware(snapshot.manifest),
     ]
-    if hardware:
-        told = (
-            ", ".join(f"{label_words(name)} {fact(name, value)}" for name, value in hardware.items())
-            if isinstance(hardware, Mapping)
-            else compact(hardware)
-        )
-        found.append(f"Hardware: {told}.")
     return ChecklistItem(number=8, title=title, answer=YES, sentences=tuple(found))
+
+
+def _hardware(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """The driver's machine, what packs trained on, and how they multiplied."""
+    machine = [f"{label_words(name)} {fact(name, manifest[name])}" for name in MACHINE if manifest.get(name)]
+    if machine:
+        yield f"The machine that led the study: {', '.join(machine)}."
+    devices: Mapping[str, str] = manifest.get("pack_devices") or {}
+    if devices:
+        told = (
+            f"{device}" + (f" ({number} nodes)" if number > 1 else "")
+            for device, number in sorted(Counter(devices.values()).items())
+        )
+        yield f"Trials trained on {', '.join(told)}."
+    precision: Mapping[str, Any] = manifest.get("precision") or {}
+    if precision:
+        yield (
+            f"Products in float32 were done in PyTorch's mode {precision['mode']!r}, "
+            f"with a tolerance of {precision['tolerance']:g} for other modes."
+        )

@@ -1,9 +1,12 @@
 """Writing files so that a reader never sees half of one."""
 
+import errno
 import os
 from pathlib import Path
 
-from search_spaces.errors import SpecError
+from search_spaces.errors import RetryableError, SpecError, TrialwrightError
+
+_DISK_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 def prepare(folder: Path) -> None:
@@ -11,6 +14,7 @@ def prepare(folder: Path) -> None:
 
     Raises:
         SpecError: it cannot be made or written.
+        RetryableError: the disk is full or fails.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -23,6 +27,7 @@ def write(path: Path, content: bytes) -> Path:
 
     Raises:
         SpecError: the folder cannot be written.
+        RetryableError: the disk is full or fails.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -34,7 +39,11 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _unwritable(path: Path, error: OSError) -> SpecError:
+def _unwritable(path: Path, error: OSError) -> TrialwrightError:
+    if error.errno in _DISK_FAILURES:
+        return RetryableError(
+            f"The report cannot be written to '{path}' ({error.strerror}): free the disk, then write it again."
+        )
     return SpecError(
         f"The report cannot be written to '{path}' ({error.strerror}): "
         "name a folder that you may write with --out."

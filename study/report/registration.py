@@ -23,7 +23,7 @@ class Registration:
     first_tested_at: str
     """When the first trial that a claim may rest on was measured; empty where it is not recorded."""
     locked_first: bool | None
-    """Whether the lock is older; None where one of the times is missing."""
+    """Whether the lock is older, or of the same moment; None where one of the times is missing."""
     amendments: tuple[str, ...]
     """One sentence each, oldest first."""
 
@@ -46,7 +46,7 @@ def registration(analysis: Analysis | None, phase_starts: Mapping[str, float]) -
         locked_at=moment(locked) if locked is not None else registered.get("at", ""),
         commit=registered.get("commit", ""),
         first_tested_at="" if first is None else moment(first),
-        locked_first=None if first is None or locked is None else locked < first,
+        locked_first=None if first is None or locked is None else locked <= first,
         amendments=tuple(_amendment(one) for one in analysis.claim_set.amendments),
     )
 

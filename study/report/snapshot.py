@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from study.records import Outcome, Param, Phase
+from study.reproduction.record import Record
 from study.statistics.claims import ClaimSet
 from study.statistics.trials import COLUMNS, NOT_ENDED, Trials
 from study.statistics.trials import read_trials as check_trials
@@ -46,6 +47,8 @@ class Snapshot:
     """Phase → Unix time in seconds of its first measurement, where it is recorded."""
     phase_ends: Mapping[str, float] = field(default_factory=dict)
     """Phase → Unix time in seconds of its last measurement so far, where it is recorded."""
+    record: Record | None = None
+    """All that is needed to run the study again; None where there is no ledger behind the tables."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ import pandas as pd
 from study.report.forecast import Forecast
 from study.statistics.results import Analysis, ClaimResult, PartResult, Thresholds
 
-FORMULA = ("=", "+", "-", "@", "\t", "\n")
-"""First characters that make a spreadsheet run a text cell as a formula."""
+FORMULA = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""First characters that make a spreadsheet run a text cell as a formula, the wide ones of East Asian fonts too."""
 PER_UNIT = frozenset({"units", "differences", "a_values", "b_values"})
 """What an endpoint has of each paired unit: it is in `report.json`."""
 

@@ -12,6 +12,7 @@ from study.report.model import ReportModel
 from study.report.pdf import figure_pdf, printed, to_pdf
 from study.report.snapshot import Snapshot
 from study.report.tables import claims_frame, forecast_frame, parts_frame, to_csv, to_parquet
+from study.reproduction.record import FILE_NAME as RECORD_NAME
 
 
 def write_html(_snapshot: Snapshot, model: ReportModel, folder: Path) -> Path:
@@ -33,8 +34,10 @@ def write_markdown(_snapshot: Snapshot, model: ReportModel, folder: Path) -> Pat
     return write(folder / "report.md", to_markdown(model).encode())
 
 
-def write_json(_snapshot: Snapshot, model: ReportModel, folder: Path) -> Path:
-    """The one document for programs."""
+def write_json(snapshot: Snapshot, model: ReportModel, folder: Path) -> Path:
+    """The one document for programs and, of a study, the record from which it can be run again."""
+    if snapshot.record is not None:
+        write(folder / RECORD_NAME, snapshot.record.to_json())
     return write(folder / "report.json", to_json(model))
 
 

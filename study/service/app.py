@@ -73,5 +73,7 @@ def _mount_pages(app: FastAPI) -> None:
     if hasattr(pages, "router"):
         app.include_router(pages.router)
         app.state.error_page = pages.error_page
-        app.state.feeds = pages.Feeds(app.state.context)
+        context: Context = app.state.context
+        app.state.study_pages = pages.StudyPages(context.ledger, fresh_s=context.settings.poll_s)
+        app.state.feeds = pages.Feeds(context)
         app.state.watches.also_close(app.state.feeds.close)

@@ -156,10 +156,18 @@ def require_same_site(request: Request) -> None:
         return
     site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    foreign = origin is not None and _host_of(origin) != request.headers.get("host")
     if site not in {"same-origin", "none"} or foreign:
         _LOG.warning("%s %r was refused: another site asked for it.", request.method, request.url.path)
         raise Problem(403, "Another site asked for this change: open the service's own page and do it there.")
+
+
+def _host_of(origin: str) -> str:
+    """Host and port of an Origin header; nothing where it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 Reader = Annotated[Caller, Depends(reads)]

@@ -2,19 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from search_spaces.errors import SpecError
 from study.service.problems import Problem
-from study.spec_file import parse_mapping
+from study.spec_file import MOST_LEVELS, MOST_NODES, is_text, parse_mapping
 
-MOST_NODES = 20_000
-"""Values of a document; the paper's study and claims together have fewer than a thousand."""
-MOST_LEVELS = 32
 MOST_YAML_CHARS = 200_000
 JSON_TYPES = ("application/json",)
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
@@ -99,7 +93,7 @@ def check_plain_values(value: Any) -> None:
                 inner += [*one.values(), *one.keys()]
             elif isinstance(one, list):
                 inner += one
-            elif isinstance(one, str) and not _is_text(one):
+            elif isinstance(one, str) and not is_text(one):
                 raise SpecError(
                     f"The request holds {ascii(one)[:60]}, which is no text: remove the control characters."
                 )
@@ -107,11 +101,6 @@ def check_plain_values(value: Any) -> None:
             return
         level = inner
     raise _too_deep()
-
-
-def _is_text(value: str) -> bool:
-    """Whether a string can be kept by every database and sent in every answer."""
-    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def read_yaml(text: str, source: str) -> dict[str, Any]:
@@ -122,28 +111,9 @@ def read_yaml(text: str, source: str) -> dict[str, Any]:
     """
     if len(text) > MOST_YAML_CHARS:
         raise SpecError(f"{source} is longer than {MOST_YAML_CHARS:,} characters: shorten it.")
-    with suppress(yaml.YAMLError):  # the reading below says what is wrong, and where
-        _check_events(text, source)
     data = parse_mapping(text, source)
     check_plain_values(data)
     return data
-
-
-def _check_events(text: str, source: str) -> None:
-    """Walk through the text's events, which neither recurse nor expand anything."""
-    num_nodes = level = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise SpecError(f"{source} has an anchor or an alias, which are not read here: write it out.")
-        if isinstance(event, yaml.CollectionStartEvent):
-            level += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            level -= 1
-        num_nodes += isinstance(event, yaml.NodeEvent)
-        if num_nodes > 2 * MOST_NODES:  # keys are nodes, too
-            raise _too_large()
-        if level > MOST_LEVELS:
-            raise _too_deep()
 
 
 def _too_large() -> SpecError:

@@ -1,21 +1,24 @@
 """Creating, starting, stopping and deleting studies: what the API and the pages do, each an ordinary blocking call."""
 
 import logging
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
+from uuid import uuid4
 
 from search_spaces.errors import RetryableError, SpecError, TrialwrightError
 from study.bundle import pack_bundle
 from study.claims.yaml_block import as_block
-from study.ledger import StudyRecord, StudyState
+from study.kept import remove_files
+from study.ledger import Ledger, StudyRecord, StudyState
 from study.plan import counted_plan
 from study.runner import request_stop
 from study.service.context import Context
 from study.service.intake import CLAIMS_NAME, Submission
 from study.service.launcher import DRIVER_FAILED, SUBMITTED
-from study.service.problems import Problem
+from study.service.problems import RETRY_AFTER_S, Problem
 from study.service.views import is_starting
+from trainers.places import StoreAwayError
 
 _LOG = logging.getLogger("trialwright.service")
 
@@ -107,19 +110,53 @@ def stop(context: Context, study: str, *, by: str) -> str:
 def delete(context: Context, study: str, *, by: str) -> None:
     """Forget a study, with its checkpoints, adapters and reports.
 
+    The record goes last: whatever breaks off before, the study is there and can be deleted again.
+
     Raises:
-        Problem: 409, it runs or starts.
+        Problem: 409, it runs or starts; 503, the object store with its files does not answer.
     """
     with context.changing:
         if is_starting(context.ledger, study):
             raise Problem(409, f"Study {study!r} is being started: wait until it runs, and stop it first.")
-        try:
-            context.ledger.delete_study(study)
-        except SpecError as error:
-            raise Problem(409, str(error)) from None
-        shutil.rmtree(context.home.study_dir(study), ignore_errors=True)
-        context.reports.forget(study)
+        with _held(context.ledger, study) as owner:
+            try:
+                remove_files(context.home, context.ledger, context.ledger.study(study))
+            except StoreAwayError as error:
+                _LOG.warning("Study %r could not be deleted: %s", study, error)
+                raise Problem(
+                    503,
+                    f"Study {study!r} is not deleted, since the object store with its files does not answer: bring it "
+                    "back, then delete the study again.",
+                    headers={"Retry-After": str(RETRY_AFTER_S)},
+                ) from None
+            context.reports.forget(study)
+            context.ledger.delete_study(study, owner)
     _LOG.info("Study %r was deleted by %r.", study, by)
+
+
+@contextmanager
+def _held(ledger: Ledger, study: str) -> Iterator[str]:
+    """Keep drivers from a study for the duration of a block; yields the name under which it is held.
+
+    Raises:
+        Problem: 409, it runs.
+    """
+    held = ledger.holder(study)
+    if held is not None:
+        raise Problem(
+            409,
+            f"Study {study!r} is being run by process {held.pid} on {held.host}: stop it before it is deleted.",
+        )
+    owner = f"deletion-{uuid4().hex}"
+    try:
+        ledger.claim_study(study, owner)
+    except SpecError as error:
+        raise Problem(409, str(error)) from None
+    try:
+        yield owner
+    finally:
+        with suppress(SpecError):  # it is gone
+            ledger.release_study(study, owner)
 
 
 def claims_of(record: StudyRecord) -> Mapping[str, Any] | None:

@@ -4,7 +4,7 @@ import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.responses import JSONResponse, Response
 
 from search_spaces.errors import TrialwrightError
@@ -20,6 +20,8 @@ router = APIRouter(tags=["health"])
 
 class Health(BaseModel):
     """How the service is."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ok"}})
 
     status: str
     """`ok`."""

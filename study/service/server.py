@@ -9,6 +9,7 @@ from search_spaces.errors import SpecError
 from study.service.app import make_app
 from study.service.context import Context, make_context
 from study.service.launcher import Launcher
+from study.service.log_lines import log_to_stderr
 from study.service.settings import ServiceSettings
 from study.service.watching import Watches
 
@@ -40,7 +41,7 @@ def serve(settings: ServiceSettings, launcher: Launcher | None = None) -> None:
     Raises:
         SpecError: it would be open to others without a token, or cannot open its ledger or its port.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    log_to_stderr()
     logging.getLogger("alembic").setLevel(logging.WARNING)  # a new ledger is no news
     server = make_server(settings, launcher)
     try:

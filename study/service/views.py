@@ -55,8 +55,10 @@ def watched(ledger: Ledger, study: str, *, now: float | None = None) -> Watched:
     document = status_document(ledger, study)
     if document["state"] == StudyState.RUNNING or document["state"] in _ENDED:
         return Watched(document=document, is_over=document["state"] in _ENDED)
-    problem = driver_problem(ledger, study)
     waits = document["driver"] is not None or is_starting(ledger, study, now=now)
+    problem = driver_problem(
+        ledger, study
+    )  # read last: a driver that failed meanwhile is why nobody is waited for
     # What was read after the document may be of a driver that has come since: then there is more to tell.
     is_over = not waits and status_document(ledger, study)["state"] == document["state"]
     return Watched(document=document, is_over=is_over, problem=problem if is_over else "")

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from search_spaces.errors import SpecError, unknown
+from search_spaces.errors import SpecError, cut, unknown
 from study.records import Outcome, Phase
 
 KEY = ("workload", "phase", "slice", "family", "replicate", "point", "seed")
@@ -75,9 +75,7 @@ def read_trials(
         SpecError: a column is missing, a cell is no number, a phase or an outcome is unknown, or two rows of one
             name differ.
     """
-    missing = [name for name in COLUMNS if name not in frame.columns]
-    if missing:
-        raise SpecError(f"{source} has no column {missing[0]!r}, which every trial needs: add it.")
+    _require_columns(frame, source)
     if frame.empty:
         raise SpecError(
             f"{source} has no rows, and without trials nothing can be said: check how it was written."
@@ -90,6 +88,7 @@ def read_trials(
     for name in NUMBERS:
         table[name] = _numbers(table[name], name, source)
     _check_words(table, source)
+    _check_amounts(table, source)
     table["_order"] = np.arange(len(table))
     whole = len(table)
     names = [str(name) for name in table.columns if name != "_order"]
@@ -104,8 +103,19 @@ def read_trials(
     )
 
 
+def _require_columns(frame: pd.DataFrame, source: str) -> None:
+    missing = next((name for name in COLUMNS if name not in frame.columns), None)
+    if missing is None:
+        return
+    alike = [name for name in map(str, frame.columns) if name.strip().lower() == missing]
+    way = f"rename {alike[0]!r}" if alike else "add it"
+    raise SpecError(f"{source} has no column {missing!r}, which every trial needs: {way}.")
+
+
 def _numbers(column: pd.Series, name: str, source: str) -> pd.Series:
     """A column as float64; an empty cell is NaN."""
+    if pd.api.types.is_bool_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
+        raise SpecError(f"{source}, row 1: {name} is {column.iloc[0]}, which is no number: correct it.")
     blank = column.map(lambda value: pd.isna(value) or (isinstance(value, str) and not value.strip()))
     numbers = pd.to_numeric(column.where(~blank), errors="coerce").astype("float64")
     wrong = (
@@ -116,7 +126,7 @@ def _numbers(column: pd.Series, name: str, source: str) -> pd.Series:
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise SpecError(
-            f"{source}, row {row + 1}: {name} is {column.iloc[row]!r}, which is no number: correct it."
+            f"{source}, row {row + 1}: {name} is {cut(repr(column.iloc[row]))}, which is no number: correct it."
         )
     return numbers
 
@@ -129,19 +139,29 @@ def _whole_numbers(column: pd.Series, name: str, source: str) -> pd.Series:
     def whole(row: int, value: object) -> int:
         if bool(pd.isna(value)) or not str(value).strip():  # type: ignore[call-overload]
             return 0
-        try:
-            number = Decimal(str(value).strip())
-            exact = int(number)
-        except (ArithmeticError, ValueError):
-            number, exact = Decimal(1), 0
-        if number != exact or abs(exact) >= 2**63:
+        exact = _exact(str(value).strip())
+        if exact is None:
             raise SpecError(
-                f"{source}, row {row}: {name} is {value!r}, but must be a whole number: correct it."
+                f"{source}, row {row}: {name} is {cut(repr(value))}, but must be a whole number: "
+                "correct it, with all its digits."
             )
         return exact
 
     numbers = [whole(row, value) for row, value in enumerate(column, 1)]
     return pd.Series(numbers, index=column.index, dtype="int64")
+
+
+def _exact(text: str) -> int | None:
+    """A whole number below 2^63 from its digits; None for all else, a large one that was rounded included."""
+    try:
+        number = Decimal(text)
+    except ArithmeticError:
+        return None
+    if not number.is_finite() or number.adjusted() >= len(str(2**63)):
+        return None
+    exact = int(number)
+    is_rounded = "e" in text.lower() and abs(exact) >= 2**53
+    return exact if number == exact and abs(exact) < 2**63 and not is_rounded else None
 
 
 def _check_words(table: pd.DataFrame, source: str) -> None:
@@ -155,6 +175,19 @@ def _check_words(table: pd.DataFrame, source: str) -> None:
         raise SpecError(
             f"{source}, row {int(unnamed.to_numpy().argmax()) + 1}: family is empty: name the trial's optimizer family."
         )
+
+
+def _check_amounts(table: pd.DataFrame, source: str) -> None:
+    """Refuse counts and times below 0, and times without an end."""
+    for name in ("replicate", "point", "steps", "device_seconds"):
+        numbers = table[name].to_numpy()
+        wrong = (numbers < 0) | np.isinf(numbers)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise SpecError(
+                f"{source}, row {row + 1}: {name} is {table[name].iloc[row]:g}, but must be a finite number from 0 on: "
+                "correct it."
+            )
 
 
 def _refuse_conflicts(table: pd.DataFrame, source: str) -> None:
@@ -196,7 +229,9 @@ def _checked_curves(curves: pd.DataFrame | None) -> pd.DataFrame:
     table = curves.rename(columns={"select_loss_nats": "value"}) if "value" not in curves.columns else curves
     for name in ("trial", "step", "value"):
         if name not in table.columns:
-            raise SpecError(f"The table of curves has no column {name!r}: it needs trial, step and value.")
+            raise SpecError(
+                f"The table of curves has no column {name!r}, but needs trial, step and value: add it."
+            )
     return table[["trial", "step", "value"]].astype({"step": "float64", "value": "float64"})
 
 

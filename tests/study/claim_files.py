@@ -1,5 +1,6 @@
 """Claims files for the tests of what a study makes of them."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ SHIFTED = {"a": "grsgd", "b": "rsgd", "at": {"lr": "b.lr = a.lr * sqrt(top_k)"}}
 def claim(name: str, metric: str, compare: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     """A secondary claim of one part with whatever the metric needs beside."""
     written = {"id": name, "title": f"about {metric}", "role": "secondary", "metric": metric}
-    written |= {"compare": compare or SHIFTED, "direction": "less", "sesoi": 0.05}
+    written |= {"compare": copy.deepcopy(compare or SHIFTED), "direction": "less", "sesoi": 0.05}
     return written | changes
 
 

@@ -45,7 +45,7 @@ class ObjectStore:
         self._switch = folder / "away"
         self._process: subprocess.Popen[bytes] | None = None
         self.endpoint = f"http://127.0.0.1:{self._port}"
-        self.bucket = f"bucket-{uuid4().hex[:8]}"
+        self.bucket = ""
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -75,6 +75,10 @@ class ObjectStore:
             if time.monotonic() > give_up_at or self._process.poll() is not None:
                 pytest.fail(f"the store did not start: {(self._folder / 'store.log').read_text()[-2000:]}")
             time.sleep(0.1)
+        self.use_new_bucket()
+
+    def use_new_bucket(self) -> None:
+        self.bucket = f"bucket-{uuid4().hex[:8]}"
         self.client.create_bucket(Bucket=self.bucket)
 
     def stop(self) -> None:

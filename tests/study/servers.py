@@ -10,11 +10,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import psycopg
 import pytest
 
@@ -37,18 +38,20 @@ def postgres_tool(name: str) -> str | None:
 class PostgresServer:
     """A throw-away PostgreSQL cluster on a free port, run by an unprivileged user."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, superuser: str = "tester", settings: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._superuser = superuser
+        self._settings = settings
         self._user = None if os.getuid() else ("postgres" if _has_user("postgres") else "nobody")
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         if self._user is not None:
             shutil.chown(folder, self._user)
-        self._run("initdb", "-D", str(folder / "data"), "-U", "tester", "-A", "trust", "--no-sync")
+        self._run("initdb", "-D", str(folder / "data"), "-U", superuser, "-A", "trust", "--no-sync")
 
     def start(self) -> None:
         options = ["-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-        options += ["-k", str(self._folder)]
+        options += ["-k", str(self._folder), *(part for one in self._settings for part in ("-c", one))]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(postgres_tool("postgres")), "-D", str(self._folder / "data"), *options],
@@ -65,13 +68,25 @@ class PostgresServer:
         self._process.send_signal(signal.SIGQUIT)  # PostgreSQL's immediate shutdown
         self._process.wait(30)
 
+    def kill(self) -> None:
+        """End it as a crash would: every process, at once."""
+        assert self._process is not None
+        for process in [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children()]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait(30)
+
     def new_database(self) -> str:
         """URL of an empty schema, which is much cheaper to make than a database of its own."""
         name = f"test_{uuid4().hex[:12]}"
-        address = f"postgresql://tester:s3cret@127.0.0.1:{self.port}/postgres"
+        address = self.url("postgres", f"{self._superuser}:s3cret")
         with psycopg.connect(address, autocommit=True) as connection:
             connection.execute(f"CREATE SCHEMA {name}")
         return f"{address}?options=-csearch_path%3D{name}"
+
+    def url(self, database: str, user: str) -> str:
+        """URL of a database for a user, whom no password is asked of."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def _accepts(self) -> bool:
         command = [str(postgres_tool("pg_isready")), "-h", "127.0.0.1", "-p", str(self.port), "-q"]
@@ -83,13 +98,13 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres() -> Iterator[PostgresServer]:
-    """A running cluster, or a skip that says why there is none."""
+def postgres(superuser: str = "tester", settings: Sequence[str] = ()) -> Iterator[PostgresServer]:
+    """A running cluster with settings such as `max_connections=200`, or a skip that says why there is none."""
     if postgres_tool("initdb") is None:
         pytest.skip("PostgreSQL's initdb is not installed")
     folder = Path(tempfile.mkdtemp(prefix="trialwright-pg-"))
     try:
-        server = PostgresServer(folder)
+        server = PostgresServer(folder, superuser, settings)
         server.start()
         try:
             yield server
@@ -100,10 +115,12 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 class MlflowServer:
-    """A real `mlflow server` over a SQLite store, which can be stopped and started again."""
+    """A real `mlflow server`, which can be stopped and started again; it keeps its runs in SQLite unless told where."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: str = "", workers: int = 1) -> None:
         self._folder = folder
+        self.store = store or f"sqlite:///{folder}/server.db"
+        self._workers = workers
         self._port = free_port()
         self.uri = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -111,8 +128,9 @@ class MlflowServer:
     def start(self) -> None:
         environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
         environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
-        command += ["--port", str(self._port), "--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
+        environment |= {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "20", "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "60"}
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
+        command += ["--workers", str(self._workers), "--backend-store-uri", self.store]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -134,8 +152,8 @@ class MlflowServer:
 
 
 @contextmanager
-def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
-    server = MlflowServer(folder)
+def mlflow_server(folder: Path, store: str = "", workers: int = 1) -> Iterator[MlflowServer]:
+    server = MlflowServer(folder, store, workers)
     server.start()
     try:
         yield server

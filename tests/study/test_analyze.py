@@ -1,6 +1,7 @@
 """`trialwright analyze`: the engine alone, on a table that something else has written."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,21 @@ def test_the_trial_tables_mistakes_are_refused_before_anything_is_written(place:
     assert isinstance(ended.exception, SpecError)
     assert "did you mean 'finished'?" in str(ended.exception)
     assert not (place / "trials-report").exists()
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf])
+@pytest.mark.parametrize("column", ["value", "init_value", "param.lr", "report_accuracy"])
+def test_a_figure_that_is_no_number_costs_its_own_trial_at_the_most(place: Path, column: str, number: float):
+    """A finished trial without a finite loss counts as diverged; other figures are read where they are there."""
+    table = planted(report_accuracy=0.5)
+    table.loc[3, column] = number
+    table.to_csv(place / "trials.csv", index=False)
+    ended = run("--json")
+    assert ended.exit_code == 0, ended.output
+    found = json.loads(ended.output, parse_constant=pytest.fail)
+    assert [claim["verdict"] for claim in found["claims"]] == ["supported", "refuted", "not evaluable"]
+    expected = {"diverged": 1, "finished": SEEDS - 1} if column == "value" else {"finished": SEEDS}
+    assert found["trials"]["confirmation"]["rsgd"] == expected
 
 
 @pytest.mark.parametrize(("formats", "message"), [("htm", "did you mean 'html'"), (",", "names no format")])

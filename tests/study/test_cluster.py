@@ -1,12 +1,16 @@
 """Addresses and packs: what is refused before Ray is touched."""
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from search_spaces.errors import SpecError
-from study.cluster import check_address, fit_packs, this_machine
+from study.cluster import _not_usable, check_address, fit_packs, this_machine
+from study.growth import GROWTH_VARIABLE, nodes_to_come
 from study.spec import Resources
 
 
@@ -16,7 +20,20 @@ def test_no_address_is_this_machine():
 
 @pytest.mark.parametrize(
     "address",
-    ["", "head", "head:", "head:port", ":6379", "head:99999", "user@head:6379", "http://head:1", "head:1/x"],
+    [
+        *(
+            "",
+            "head",
+            "head:",
+            "head:port",
+            ":6379",
+            "head:99999",
+            "user@head:6379",
+            "http://head:1",
+            "head:1/x",
+        ),
+        *("a..b:1", f"{'h' * 64}:1", "h\udcf4:1", "[head:1"),
+    ],
 )
 def test_a_malformed_address_is_refused(address):
     with pytest.raises(SpecError, match=r"is not of the form host:port: write it so, or leave --address out"):
@@ -112,3 +129,98 @@ def test_a_number_of_packs_may_wait_for_a_cluster_to_grow():
         fit_packs(wishes, {"CPU": 2.0})
     with pytest.raises(SpecError, match=r"or write resources\.packs as a number to have the cluster grow"):
         fit_packs(Resources(gpus_per_pack=1), {"CPU": 2.0}, may_wait=True)
+
+
+def test_without_a_node_nobody_trains_on_processors_unasked():
+    with pytest.raises(
+        SpecError, match=rf"gpus_per_pack is auto, .* write 0 or 1, or .* with {GROWTH_VARIABLE}"
+    ):
+        fit_packs(Resources(packs=4), {"CPU": 0.0}, may_wait=True)
+    assert fit_packs(Resources(packs=4, gpus_per_pack=0), {"CPU": 0.0}, may_wait=True).asked == 4
+
+
+GROWN = [{"CPU": 8.0, "GPU": 1.0}] * 8 + [{"CPU": 4.0, "GPU": 0.0}] * 4
+HEAD = {"CPU": 0.0, "GPU": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("resources", "gpus", "asked", "hoped", "as_needed"),
+    [
+        (Resources(), 1, 8, 8, True),
+        (Resources(max_packs=3), 1, 3, 3, True),
+        (Resources(gpus_per_pack=0), 0, 16, 16, True),
+        (Resources(cpus_per_pack=8, gpus_per_pack=0), 0, None, None, None),
+        (Resources(packs=4), 1, 4, 4, False),
+        (Resources(packs=20), 1, 20, 8, False),
+    ],
+)
+def test_auto_goes_by_what_the_cluster_may_grow_to(resources, gpus, asked, hoped, as_needed):
+    if asked is None:
+        with pytest.raises(SpecError, match=r"A pack needs 8 CPUs and 0 GPUs"):
+            fit_packs(resources, HEAD, may_wait=True, to_come=GROWN)
+        return
+    packs = fit_packs(resources, HEAD, may_wait=True, to_come=GROWN)
+    assert (packs.number, packs.gpus, packs.asked, packs.hoped) == (1, gpus, asked, hoped)
+    assert packs.as_needed is as_needed
+    assert packs.device == ("cuda" if gpus else "cpu")
+
+
+def test_a_cluster_that_has_grown_is_one_that_is_there():
+    packs = fit_packs(Resources(), HEAD, *GROWN, may_wait=True, to_come=GROWN)
+    assert (packs.number, packs.asked, packs.as_needed) == (8, None, False)
+
+
+def test_a_number_of_packs_waits_for_no_node_that_cannot_come():
+    with pytest.raises(SpecError, match=r"A pack needs 9 CPUs and 1 GPUs, but there are 8 and 1: lower"):
+        fit_packs(Resources(packs=4, cpus_per_pack=9), HEAD, may_wait=True, to_come=GROWN)
+
+
+def test_growth_is_read_from_the_environment(monkeypatch):
+    monkeypatch.delenv(GROWTH_VARIABLE, raising=False)
+    assert list(nodes_to_come()) == []
+    monkeypatch.setenv(GROWTH_VARIABLE, '[{"nodes": 2, "CPU": 8, "GPU": 1}, {"nodes": 1, "CPU": 4}]')
+    assert nodes_to_come() == [{"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}, {"CPU": 4, "GPU": 0}]
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [("8", ""), ("[{}]", "0.nodes: "), ('[{"nodes": 1, "CPU": 4, "gpu": 1}]', "0.gpu: "), ("[", "")],
+)
+def test_a_growth_that_cannot_be_read_is_refused(monkeypatch, written, place):
+    monkeypatch.setenv(GROWTH_VARIABLE, written)
+    with pytest.raises(SpecError) as refused:
+        nodes_to_come()
+    assert str(refused.value).startswith(f"{GROWTH_VARIABLE} is {written!r} ({place}")
+    assert str(refused.value).endswith(
+        'as {"nodes": 8, "CPU": 4, "GPU": 1}, and the groups as a list in brackets.'
+    )
+
+
+RAYS_REPORT = """Failed to start GCS.  Last 0 lines of error files:
+
+.Please check /tmp/ray/session/gcs_server.out for details. Last connection error: Traceback (most recent call last):
+  File "python/ray/includes/common.pxi", line 119, in ray._raylet.check_status
+ray.exceptions.AuthenticationError: RPC error: InvalidAuthToken: the token is missing. Note: RAY_AUTH_MODE is currently
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (RAYS_REPORT, "RPC error: InvalidAuthToken: the token is missing"),
+        ("No room.\nSee the log.", "No room"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_why_ray_did_not_start_is_said(said, cause):
+    assert f"({cause}): free memory" in str(_not_usable(None, RuntimeError(said)))
+
+
+def test_an_embedded_ray_is_not_started_where_ray_has_read_other_settings():
+    program = "import ray, study.cluster as one; one.connected(None, None, None).__enter__()"
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "RuntimeError: Ray was imported without RAY_AUTH_MODE=token" in done.stderr

@@ -110,6 +110,17 @@ def test_a_trial_lost_before_a_rung_holds_nobody_up():
     assert [record.trial for record in made.decide()] == [KEYS[1]]
 
 
+def test_a_trial_that_could_not_be_measured_at_its_rung_holds_nobody_up():
+    made = halving()
+    made.arrive(KEYS[0], 2, 1.0)
+    made.end(KEYS[0], 6)
+    made.end(KEYS[1], 2)
+    for rung in (2, 6):
+        made.arrive(KEYS[2], rung, 0.5)
+    decided = [(record.trial, record.rung) for record in made.decide()]
+    assert decided == [(KEYS[0], 2), (KEYS[2], 2), (KEYS[2], 6)]
+
+
 def test_refilled_rungs_decide_the_rest_alike():
     values = losses()
     whole, first = halving(), halving()

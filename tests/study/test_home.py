@@ -51,3 +51,10 @@ def test_a_job_has_no_home_by_itself(tmp_path, monkeypatch):
             home_at(folder)
     monkeypatch.setenv("TRIALWRIGHT_HOME", str(tmp_path))
     assert home_at(None).root == tmp_path
+
+
+def test_a_home_of_a_user_who_is_not_known_is_told():
+    with pytest.raises(
+        SpecError, match=r"The home '~nobody-at-all/x' begins with a user .*: write the folder in full"
+    ):
+        home_at("~nobody-at-all/x")

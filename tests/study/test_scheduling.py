@@ -43,6 +43,7 @@ class Scripted:
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
         self.calls: list[tuple[Any, ...]] = []
+        self.num_left = 100
 
     def next_trial(self) -> NoTrial:
         self._note("next_trial")
@@ -88,7 +89,7 @@ class OpenDesk:
     def place(self, key: str) -> Place | None:
         if self.lanes <= self.num_seated:
             return None
-        return Place(pack="pack-0", ticket=f"for {key}", number=4, node="10.0.0.7")
+        return Place(pack="pack-0", instance="i", ticket=f"for {key}", number=4, node="10.0.0.7")
 
     def release(self, ticket: str, failure: str = "") -> None:
         self.released.append((ticket, failure))
@@ -142,7 +143,7 @@ def test_only_lost_surroundings_are_tried_again(tmp_path, error, retry):
     desk = OpenDesk()
     ReportDesk(coordinator, Alarm(), desk).on_trial_error(None, ray_trial(str(file)))
     ((name, key, _, tried_again, log, is_shared),) = coordinator.calls
-    assert is_shared == ("StoreAway" in str(error))
+    assert is_shared == ("StoreAway" in str(error) or "Errno 28" in str(error))
     assert log.splitlines()[-1] == str(error).rstrip().splitlines()[-1]
     assert desk.released == [("t0", file.read_text())]
     assert (name, key, tried_again) == ("lose", "search/sgd/p000", retry)
@@ -212,7 +213,7 @@ def test_a_trial_waits_for_a_place_and_is_asked_for_once(tmp_path):
         desk.num_seated = 0
         suggested = source.suggest("id")
     key = suggested["trial"]["key"]
-    assert (suggested["pack"], suggested["ticket"]) == ("pack-0", f"for {key}")
+    assert (suggested["pack"], suggested["instance"], suggested["ticket"]) == ("pack-0", "i", f"for {key}")
     assert desk.waiting == [0, 0, 16]  # no stage had begun; the trial that has no place yet waits, too
     assert where_trials_are(tmp_path, spec.name) == {key: (4, "10.0.0.7")}
     assert ledger_attempts(tmp_path, spec.name) == {key: 1}
@@ -253,3 +254,18 @@ def test_as_many_idle_clients_are_kept_as_there_are_lanes():
     packs.lanes = 1
     desk._keep_clients(controller)
     assert kept == [4, -3]
+
+
+def test_no_more_idle_clients_are_kept_than_trials_are_left():
+    kept: list[int] = []
+    controller = SimpleNamespace(
+        _actor_cache=SimpleNamespace(increase_max=lambda _kind, by: kept.append(by)), get_trials=list
+    )
+    coordinator = Scripted()
+    desk = ReportDesk(coordinator, Alarm(), OpenDesk(lanes=4))
+    desk.on_trial_add(controller, SimpleNamespace(placement_group_factory="a client"))
+    for coordinator.num_left in (5, 2, 0):
+        desk.on_trial_complete(controller, ray_trial(), {})
+        desk._keep_clients(controller)
+    assert sum(kept) == 0
+    assert kept == [4, -2, -2]

@@ -248,12 +248,6 @@ def test_scalars_follow_yaml_1_2(tmp_path: Path):
     }
 
 
-def test_anchors_and_merges_work(tmp_path: Path):
-    path = study_file(tmp_path, "a: &x {lr: 1, rank: 2}\nb: &y {<<: *x, rank: 4}\nc: [{<<: *y, lr: 3}, *y]\n")
-    assert read_mapping(path)["b"] == {"lr": 1, "rank": 4}
-    assert read_mapping(path)["c"] == [{"lr": 3, "rank": 4}, {"lr": 1, "rank": 4}]
-
-
 def test_a_space_of_a_family_that_is_not_studied_is_refused():
     with pytest.raises(SpecError, match="Unknown family of study tiny 'adamw'"):
         parse_spec(with_change(), "x").space("adamw")

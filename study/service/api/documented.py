@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from study.service.api import examples
 from study.service.problems import MEDIA_TYPE
 
 PREFIX = "/api/v1"
@@ -82,25 +83,15 @@ class Status(BaseModel):
     driver: str | None
     phases: dict[str, dict[str, int]]
     running: list[str]
+    waiting: str | None = None
+    """What the driver waits for as long as no pack has started; null where it does not."""
     device_seconds: float
 
 
 class Summary(BaseModel):
     """A study in the list of studies."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "study": "reviews-smollm2",
-                "state": "finished",
-                "created_at": 1795900000.0,
-                "changed_at": 1795990000.0,
-                "families": ["rsgd", "grsgd"],
-                "num_trials": 412,
-                "num_ended": 412,
-            }
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"example": examples.SUMMARY})
 
     study: str
     state: str
@@ -113,6 +104,8 @@ class Summary(BaseModel):
 
 class Studies(BaseModel):
     """All studies, the newest first."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"studies": [examples.SUMMARY]}})
 
     studies: list[Summary]
 
@@ -158,6 +151,8 @@ class Page(BaseModel):
 class Claims(BaseModel):
     """What a study claims, as registered."""
 
+    model_config = ConfigDict(json_schema_extra={"example": examples.CLAIMS})
+
     study: str
     registered: dict[str, Any] | None
     claims: dict[str, Any] | None
@@ -165,6 +160,8 @@ class Claims(BaseModel):
 
 class Verdicts(BaseModel):
     """What became of each claim so far."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.VERDICTS})
 
     study: str
     state: str
@@ -174,6 +171,8 @@ class Verdicts(BaseModel):
 
 class ReportFormats(BaseModel):
     """Where the reports of a study are."""
+
+    model_config = ConfigDict(json_schema_extra={"example": examples.REPORTS})
 
     study: str
     reports: dict[str, str]

@@ -8,8 +8,10 @@ from dataclasses import asdict
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from study.service.api import examples
 from study.service.api.asked import Cursor, Limit, Study, cursor_to, places_of
 from study.service.api.documented import PREFIX, USUAL, Claims, Page, Verdicts, errors
+from study.service.api.examples import page, shown
 from study.service.auth import Reader
 from study.service.context import context_of
 from study.service.driving import claims_of
@@ -58,7 +60,7 @@ async def verdicts(request: Request, _who: Reader, record: Study) -> Response:
     "/studies/{name}/events",
     summary="What happened",
     response_model=Page,
-    responses=errors(*USUAL, 404),
+    responses={**errors(*USUAL, 404), 200: shown(page(examples.EVENT))},
 )
 async def events(
     request: Request, _who: Reader, record: Study, cursor: Cursor = None, limit: Limit = 100

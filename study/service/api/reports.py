@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from study.service.api import examples
 from study.service.api.asked import Study
 from study.service.api.documented import PREFIX, USUAL, ReportFormats, errors
 from study.service.auth import Reader
@@ -22,7 +23,7 @@ _FILES = {
         media_type.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
         for media_type in (*MEDIA_TYPES.values(), "application/zip")
     }
-    | {MEDIA_TYPES["json"]: {"schema": {"type": "object"}}},
+    | {MEDIA_TYPES["json"]: {"schema": {"type": "object"}, "example": examples.REPORT}},
 }
 
 

@@ -9,8 +9,10 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from study.service import driving
+from study.service.api import examples
 from study.service.api.asked import Study
 from study.service.api.documented import PREFIX, USUAL, Status, Studies, errors
+from study.service.api.examples import shown
 from study.service.api.planning import BODY, submitted
 from study.service.auth import Reader, Runner
 from study.service.context import context_of
@@ -118,7 +120,7 @@ async def watch(
     summary="Stop a study in order",
     response_model=Told,
     status_code=202,
-    responses=errors(*USUAL, 403, 404, 409),
+    responses={**errors(*USUAL, 403, 404, 409), 202: shown(examples.STOPPED)},
 )
 async def stop(request: Request, who: Runner, record: Study) -> Response:
     """Ask the driver of a study to stop at its workers' next reports; `resume` goes on with it."""
@@ -132,7 +134,7 @@ async def stop(request: Request, who: Runner, record: Study) -> Response:
     summary="Go on with a study",
     response_model=Told,
     status_code=202,
-    responses=errors(*USUAL, 403, 404, 409),
+    responses={**errors(*USUAL, 403, 404, 409), 202: shown(examples.RESUMED)},
 )
 async def resume(request: Request, who: Runner, record: Study) -> Response:
     """Start a driver for a study that was stopped, interrupted or never started; lost trials run again."""

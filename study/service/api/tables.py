@@ -10,8 +10,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from study.ledger import TrialActivity
+from study.service.api import examples
 from study.service.api.asked import Form, Paged, Study, TrialKey, Wanted, cursor_to, places_of
 from study.service.api.documented import PREFIX, USUAL, Page, errors
+from study.service.api.examples import page, shown
 from study.service.auth import Reader
 from study.service.context import context_of
 from study.service.problems import Problem
@@ -30,20 +32,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 router = APIRouter(prefix=PREFIX, tags=["trials"])
-_TABLES: dict[str, Any] = {
-    "description": "A page as JSON, or the whole table.",
-    "content": {
-        "text/csv": {"schema": {"type": "string"}},
-        MEDIA_TYPES["parquet"]: {"schema": {"type": "string", "format": "binary"}},
-    },
-}
+
+
+def _tables(item: dict[str, Any]) -> dict[str, Any]:
+    """The forms in which a table is given, with an example of one item of its pages."""
+    return {
+        "description": "A page as JSON, or the whole table.",
+        "content": {
+            **shown(page(item))["content"],
+            "text/csv": {"schema": {"type": "string"}},
+            MEDIA_TYPES["parquet"]: {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
 
 
 @router.get(
     "/studies/{name}/trials",
     summary="Trials",
     response_model=Page,
-    responses={**errors(*USUAL, 404), 200: _TABLES},
+    responses={**errors(*USUAL, 404), 200: _tables(examples.TRIAL)},
 )
 async def trials(
     request: Request,
@@ -72,7 +79,7 @@ async def trials(
     "/studies/{name}/trials/{trial:path}",
     summary="One trial",
     response_model=dict[str, Any],
-    responses=errors(*USUAL, 404),
+    responses={**errors(*USUAL, 404), 200: shown(examples.TRIAL)},
 )
 async def trial(request: Request, _who: Reader, record: Study, trial: TrialKey) -> Response:
     """Tell everything about one trial but its measurements."""
@@ -90,7 +97,7 @@ async def trial(request: Request, _who: Reader, record: Study, trial: TrialKey) 
     "/studies/{name}/measurements",
     summary="Measurements",
     response_model=Page,
-    responses={**errors(*USUAL, 404), 200: _TABLES},
+    responses={**errors(*USUAL, 404), 200: _tables(examples.MEASUREMENT)},
 )
 async def measurements(
     request: Request,
@@ -126,7 +133,7 @@ async def measurements(
     "/studies/{name}/rungs",
     summary="Decisions of ASHA",
     response_model=Page,
-    responses={**errors(*USUAL, 404), 200: _TABLES},
+    responses={**errors(*USUAL, 404), 200: _tables(examples.RUNG)},
 )
 async def rungs(
     request: Request,

@@ -98,8 +98,8 @@ async def ask_to_delete(request: Request, study: str, _: Reader) -> Response:
     """Ask before a study is deleted."""
     context = context_of(request)
     await known(context, study)
-    num_trials = len(await context.call(context.ledger.trials, study))
-    return page(request, "delete.html", name=study, num_trials=num_trials)
+    tallies = await context.call(context.ledger.trial_tallies, study)
+    return page(request, "delete.html", name=study, num_trials=sum(one.number for one in tallies))
 
 
 @router.post("/studies/{study}/delete")

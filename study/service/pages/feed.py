@@ -88,12 +88,13 @@ class Feeds:
                 yield b": still here\n\n"
                 continue
             number = newest
-            for name, one in feed.shown.fragments.items():
+            shown, told = feed.shown, feed.told
+            for name, one in shown.fragments.items():
                 if seen.get(name) != one.digest:
                     seen[name] = one.digest
-                    yield event("fragment", {"name": name, "digest": one.digest, "html": one.html})
-            if feed.shown.said != said:
-                said = feed.shown.said
+                    yield told[name]
+            if shown.said != said:
+                said = shown.said
                 yield event("said", said)
 
     def close(self) -> None:
@@ -109,6 +110,8 @@ class _Feed:
     def __init__(self, context: Context, render: Callable[[], Shown]) -> None:
         self.num_watchers = 0
         self.shown: Shown | None = None
+        self.told: Mapping[str, bytes] = {}
+        """Name of each fragment → its event, encoded once for all watchers."""
         self.gone = ""
         self._context = context
         self._render = render
@@ -151,6 +154,10 @@ class _Feed:
 
     def _take(self, shown: Shown) -> None:
         if shown != self.shown:
+            self.told = {
+                name: event("fragment", {"name": name, "digest": one.digest, "html": one.html})
+                for name, one in shown.fragments.items()
+            }
             self.shown = shown
             self._number += 1
             self.wake()

@@ -12,6 +12,7 @@ from study.service.pages.progress import FamilyRow, PhaseRow, current_phase, fam
 from study.service.pages.reading import Reading, read
 from study.service.pages.survival import Survival, survivals
 from study.service.pages.tallies import Tally, whole
+from study.status import waits_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ class StudyView:
     survivals: tuple[Survival, ...]
     landscape: Landscape
     packs: tuple[Pack, ...]
+    waits_for: str
+    """What its driver waits for until the first pack is ready; empty where nothing was said."""
     cost: Cost
     failures: Failures
 
@@ -112,6 +115,7 @@ def view_of(reading: Reading) -> StudyView:
         survivals=survivals(reading),
         landscape=landscape(reading),
         packs=packs(reading),
+        waits_for=(holder and waits_for(reading.events, holder)) or "",
         cost=cost(reading),
         failures=failures(reading),
     )

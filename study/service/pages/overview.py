@@ -1,11 +1,13 @@
 """All studies of a ledger, as the first page lists them."""
 
+from collections import Counter
 from dataclasses import dataclass
 
-from study.ledger import Ledger, StudyState
-from study.service.pages.progress import current_phase, phase_rows
-from study.service.pages.reading import Reading
-from study.service.pages.tallies import Tally, whole
+from study.ledger import Ledger, StudyRecord, StudyState
+from study.records import Outcome, Phase
+from study.service.pages.progress import PHASE_TITLES
+from study.service.pages.reading import planned_counts, state_of
+from study.service.pages.tallies import Tally, tally_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,35 +26,33 @@ class StudyRow:
     """Unix time in seconds."""
 
 
-def study_rows(ledger: Ledger, *, now: float) -> tuple[StudyRow, ...]:
-    """Every study, the newest first.
+def study_rows(ledger: Ledger) -> tuple[StudyRow, ...]:
+    """Every study, the newest first; trials are counted by the ledger and not read."""
+    return tuple(_row(ledger, record) for record in reversed(ledger.studies()))
 
-    Args:
-        ledger: the record.
-        now: Unix time in seconds.
-    """
-    found = []
-    for record in reversed(ledger.studies()):
-        reading = Reading(
-            now=now,
-            record=record,
-            holder=ledger.holder(record.name),
-            trials=ledger.trial_activity(record.name),
-            rungs=(),
-            events=(),
-            newest={},
-        )
-        phase = current_phase(phase_rows(reading))
-        endings = [one.record.ending for one in reading.trials if one.record.ending is not None]
-        found.append(
-            StudyRow(
-                name=record.name,
-                state=reading.state,
-                phase=phase.title if phase else "",
-                tally=whole(reading),
-                families=reading.families,
-                spent_s=sum(ending.device_seconds for ending in endings),
-                created_at=record.created_at,
-            )
-        )
-    return tuple(found)
+
+def _row(ledger: Ledger, record: StudyRecord) -> StudyRow:
+    holder = ledger.holder(record.name)
+    tallies = ledger.trial_tallies(record.name)
+    laid_out: Counter[tuple[Phase, str]] = Counter()
+    outcomes: Counter[Outcome | None] = Counter()
+    ended: Counter[Phase] = Counter()
+    for one in tallies:
+        laid_out[one.phase, one.family] += one.number
+        outcomes[one.outcome] += one.number
+        ended[one.phase] += 0 if one.outcome is None else one.number
+    counts = {phase: sum(families.values()) for phase, families in planned_counts(record, laid_out).items()}
+    named = [str(name) for name in record.spec.get("families", ())]
+    return StudyRow(
+        name=record.name,
+        state=state_of(record, holder),
+        phase=next((PHASE_TITLES[phase] for phase, number in counts.items() if ended[phase] < number), ""),
+        tally=tally_of(
+            outcomes,
+            planned=sum(counts.values()),
+            running=len(ledger.running_trials(record.name)) if holder else 0,
+        ),
+        families=tuple(dict.fromkeys([*named, *(family for _, family in laid_out)])),
+        spent_s=sum(one.device_seconds for one in tallies),
+        created_at=record.created_at,
+    )

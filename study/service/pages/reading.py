@@ -1,6 +1,6 @@
 """What a page must know of a study, read from the ledger once and handed to the parts of the page."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,9 +40,7 @@ class Reading:
     @property
     def state(self) -> StudyState:
         """Where the study stands; one whose driver died is interrupted, whatever it wrote last."""
-        if self.record.state is StudyState.RUNNING and self.holder is None:
-            return StudyState.INTERRUPTED
-        return self.record.state
+        return state_of(self.record, self.holder)
 
     @cached_property
     def families(self) -> tuple[str, ...]:
@@ -53,13 +51,8 @@ class Reading:
     @cached_property
     def counts(self) -> Mapping[Phase, Mapping[str, int]]:
         """Phase and family → planned trials, those included that are not laid out yet."""
-        found: dict[Phase, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        for one in self.trials:
-            found[one.record.planned.phase][one.record.planned.family] += 1
-        for phase, families in (self.record.plan or {}).get("trial_counts", {}).items():
-            for family, number in families.items():
-                found[Phase(phase)][family] = max(int(number), found[Phase(phase)][family])
-        return {phase: dict(found[phase]) for phase in Phase if phase in found}
+        laid_out = Counter((one.record.planned.phase, one.record.planned.family) for one in self.trials)
+        return planned_counts(self.record, laid_out)
 
     @cached_property
     def steps(self) -> int:
@@ -110,6 +103,26 @@ class Reading:
         return found
 
 
+def state_of(record: StudyRecord, holder: Claim | None) -> StudyState:
+    """Where a study stands; one whose driver died is interrupted, whatever it wrote last."""
+    if record.state is StudyState.RUNNING and holder is None:
+        return StudyState.INTERRUPTED
+    return record.state
+
+
+def planned_counts(
+    record: StudyRecord, laid_out: Mapping[tuple[Phase, str], int]
+) -> dict[Phase, dict[str, int]]:
+    """Phase and family → planned trials, those included that are not laid out yet."""
+    found: dict[Phase, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for (phase, family), number in laid_out.items():
+        found[phase][family] = number
+    for name, families in (record.plan or {}).get("trial_counts", {}).items():
+        for family, number in families.items():
+            found[Phase(name)][family] = max(int(number), found[Phase(name)][family])
+    return {phase: dict(found[phase]) for phase in Phase if phase in found}
+
+
 def read(ledger: Ledger, study: str, *, now: float) -> Reading:
     """Read a study.
 
@@ -124,8 +137,8 @@ def read(ledger: Ledger, study: str, *, now: float) -> Reading:
     record = ledger.study(study)
     holder = ledger.holder(study)
     trials = ledger.trial_activity(study)
-    running = [one.record.planned.key for one in trials if one.running] if holder else []
-    measured = {key: ledger.measurements(study, key) for key in running}
+    running = [one for one in trials if one.running and one.last_measurement] if holder else []
+    newest = ledger.measurements_at([one.last_measurement for one in running])
     return Reading(
         now=now,
         record=record,
@@ -133,7 +146,7 @@ def read(ledger: Ledger, study: str, *, now: float) -> Reading:
         trials=trials,
         rungs=ledger.rungs(study),
         events=ledger.events(study),
-        newest={key: mine[-1] for key, mine in measured.items() if mine},
+        newest={one.trial: one for one in newest},
         starting=holder is None and is_starting(ledger, study, now=now),
         problem="" if holder is not None else driver_problem(ledger, study),
     )

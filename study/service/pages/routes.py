@@ -71,7 +71,7 @@ async def studies_stream(request: Request, _: Reader) -> Response:
 async def one_study(request: Request, study: str, _: Reader) -> Response:
     """One study."""
     context = context_of(request)
-    view, shown = await _found(context, showing.study_page, context.ledger, study, **_study_place(request))
+    view, shown = await _found(context, _study_pages(request).page, study, **_study_place(request))
     live = showing.live_path("studies", study)
     return page(request, "study.html", view=view, live=live, fragments=shown.fragments)
 
@@ -79,8 +79,8 @@ async def one_study(request: Request, study: str, _: Reader) -> Response:
 @router.get("/live/studies/{study}")
 async def study_stream(request: Request, study: str, _: Reader) -> Response:
     """A study's stream."""
-    ledger, place = context_of(request).ledger, _study_place(request)
-    return _stream(request, showing.study_shower(ledger, study, **place), "study", study, *place.values())
+    pages, place = _study_pages(request), _study_place(request)
+    return _stream(request, lambda: pages.page(study, **place)[1], "study", study, *place.values())
 
 
 @router.get("/studies/{study}/trials")
@@ -164,6 +164,11 @@ async def static(name: str, v: str = "") -> Response:
         raise Problem(404, "There is no such file.")
     caching = FOREVER if v == file.digest else "no-cache"
     return Response(file.content, media_type=file.media_type, headers={"Cache-Control": caching})
+
+
+def _study_pages(request: Request) -> showing.StudyPages:
+    pages: showing.StudyPages = request.app.state.study_pages
+    return pages
 
 
 def _studies_place(request: Request) -> dict[str, str]:

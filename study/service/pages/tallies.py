@@ -1,7 +1,7 @@
 """Trials counted by how they ended, for bars and tables."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from study.ledger import TrialActivity
@@ -76,20 +76,28 @@ def tally(trials: Iterable[TrialActivity], *, planned: int, runs: bool) -> Tally
         planned: how many there will be at least.
         runs: whether the study has a driver, without which no trial is running.
     """
-    outcomes: Counter[Outcome] = Counter()
-    running = laid_out = 0
+    outcomes: Counter[Outcome | None] = Counter()
+    running = 0
     for one in trials:
-        laid_out += 1
-        if one.record.ending is not None:
-            outcomes[one.record.ending.outcome] += 1
-        elif runs and one.running:
-            running += 1
+        outcomes[one.record.ending.outcome if one.record.ending else None] += 1
+        running += runs and one.running and one.record.ending is None
+    return tally_of(outcomes, planned=planned, running=running)
+
+
+def tally_of(outcomes: Mapping[Outcome | None, int], *, planned: int, running: int) -> Tally:
+    """The tally of trials that were counted by outcome, those without one under None.
+
+    Args:
+        outcomes: how many ended in which way; every absent one is 0.
+        planned: how many trials there will be at least.
+        running: how many train now.
+    """
     return Tally(
-        planned=max(planned, laid_out),
-        finished=outcomes[Outcome.FINISHED],
-        stopped=outcomes[Outcome.STOPPED],
-        diverged=outcomes[Outcome.DIVERGED],
-        lost=sum(outcomes[outcome] for outcome in LOST),
+        planned=max(planned, sum(outcomes.values())),
+        finished=outcomes.get(Outcome.FINISHED, 0),
+        stopped=outcomes.get(Outcome.STOPPED, 0),
+        diverged=outcomes.get(Outcome.DIVERGED, 0),
+        lost=sum(outcomes.get(outcome, 0) for outcome in LOST),
         running=running,
     )
 

@@ -3,7 +3,6 @@
 
 import json
 import math
-import re
 from pathlib import Path
 
 import jsonschema
@@ -163,108 +162,6 @@ def test_the_metrics_may_be_given():
     assert parse_claims(written, source="x", metrics={"mine": mine}).claims[0].id == "C"
     with pytest.raises(SpecError, match="x: claim C: Unknown metric 'mine'"):
         parse_claims(written, source="x", metrics=METRICS)
-
-
-MISTAKES = [
-    ("claims_version: 1", "claims_version: 2", "claims_version is 2, but must be 1: choose one of them."),
-    ("claims_version: 1\n", "", "claims_version is missing: add it."),
-    ("claims_version: 1", "claims_version: 1\nalhpa: 0.1", "unknown key 'alhpa', did you mean 'alpha'? Known: alpha, amendments, "),
-    ("claims_version: 1", "claims_version: 1\nalpha: 0.6", "alpha is 0.6, but must be less than 0.5: lower it."),
-    ("claims_version: 1", "claims_version: 1\nalpha: true", "alpha is true, but must be a number: correct it."),
-    ("claims_version: 1", "claims_version: 1\nalpha: .nan", "alpha is nan, but every number must be finite"),
-    ("claims_version: 1", "claims_version: 1\nalpha: 0.05\nalpha: 0.1", "the key 'alpha' stands twice; correct it there."),
-    ("claims_version: 1", "claims_version: 1\nfamilies: {rsgd: {spaec: rsgd@1}}", "family rsgd: unknown key 'spaec', did you mean 'space'? Known: defaults, inclusion_of, reduces_when, space."),
-    ("claims_version: 1", "claims_version: 1\nfamilies: {rsgd: {space: rsgd}}", "family rsgd: space is 'rsgd', but a space is <name>@<version>: write it like adamw@1."),
-    ("claims_version: 1", "claims_version: 1\nfamilies: {rsgd: 3}", "family rsgd is 3, but must be a mapping of keys to values: correct it."),
-    ("claims_version: 1", "claims_version: 1\nfamilies: [rsgd]", "families is ['rsgd'], but must be a mapping of keys to values"),
-    ("claims_version: 1", "claims_version: 1\nregistered: {at: x, commit: y, sha256: z}", "registered.sha256 is 'z', but string should match"),
-    ("claims_version: 1", "claims_version: 1\noutcome: {diverged: {nan: false}}", "outcome.diverged.nan is false, but must be True: choose one of them."),
-    ("claims_version: 1", "claims_version: 1\ncorrection: {primary: bh}", "correction.primary is 'bh', but must be 'holm': choose one of them."),
-    ("seeds_max: 30", "seeds_max: 1", "design.confirmation.seeds_max is 1, but must be greater than or equal to 2: raise it."),
-    ("seeds_max: 30", "seeds_max: 30, looks: [10, 20]", "design.confirmation has looks [10, 20], but looks ascend from 2 or more and end at seeds_max = 30: correct them."),
-    ("seeds_max: 30", "seeds_max: 30, looks: [20, 10, 30]", "has looks [20, 10, 30], but looks ascend"),
-    ("seeds_max: 30", "seeds_max: 30, looks: [1, 30]", "has looks [1, 30], but looks ascend from 2"),
-    ("seeds_max: 30", "seeds_max: 30, seeds: [1, 2]", "design.confirmation lists 2 seeds, but seeds_max is 30: write as many seeds as will be used."),
-    ("seeds_max: 30", "seeds: [1, 2, 1]", "design.confirmation.seeds holds 1 twice: write each seed once."),
-    ("seeds_max: 30", "seeds: 30", "design.confirmation.seeds is 30, but must list seeds: write [11, 12, 13]."),
-    ("seeds_max: 30", "seeds: [a]", "design.confirmation.seeds is ['a'], but must be a number of seeds or a list of them: correct it."),
-    ("seeds_max: 30}", "seeds_max: 30}\n  pilot: {seeds: 1}", "design.pilot.seeds is 1, but 2 seeds are the least: raise it."),
-    ("seeds_max: 30}", "seeds_max: 30}\n  pilot: {seeds: many}", "design.pilot.seeds is 'many', but must be a number of seeds or a list of them"),
-    ("replicates: 10", "replicates: 10.5", "design.sensitivity.replicates is 10.5, but must be a whole number: correct it."),
-    ("replicates: 10", "replicats: 10", "unknown key 'replicats' in design.sensitivity, did you mean 'replicates'?"),
-    ("replicates: 10", "replicates: 10, factor_slices: [expert]", "design.sensitivity.factor_slices: Unknown hyperparameter 'expert', did you mean 'experts'?"),
-    ("id: C1", "id: 1", "claim number 1: id is 1, but must be text"),
-    ("id: C1", "id: a b", "claim a b: id is 'a b', but an id is 1 to 32 letters, digits, '.', '-' or '_', the first a letter: rename it."),
-    ("    title: grsgd beats rsgd\n", "", "claim C1: title is missing: add it."),
-    ("    metric: tuned_loss\n", "", "claim C1: metric is missing: add it."),
-    ("    direction: less\n", "", "claim C1: direction is missing: add it."),
-    ("direction: less", "direction: les", "claim C1: direction is 'les', but must be 'greater', 'less', 'noninferior' or 'equivalent': did you mean 'less'?"),
-    ("sesoi: 0.1", "sesoi: 0", "claim C1: sesoi is 0, but must be greater than 0: raise it."),
-    ("sesoi: 0.1", "sesoi: '0.1'", "claim C1: sesoi is '0.1', but must be a number: correct it."),
-    ("sesoi: 0.1", "margin: -0.1", "claim C1: margin is -0.1, but must be greater than or equal to 0: raise it."),
-    ("sesoi: 0.1", "marign: 0.1", "claim C1: unknown key 'marign', did you mean 'margin'? Known: compare, decades, direction, "),
-    ("sesoi: 0.1", "equivalence: -1", "claim C1: equivalence is -1, but must be a number above 0, or one for each metric"),
-    ("sesoi: 0.1", "equivalence: {tuned_loss: 0}", "claim C1: equivalence gives tuned_loss as 0, but must be a number above 0: correct it."),
-    ("sesoi: 0.1", "workloads: all", "claim C1: workloads is 'all', but must be 'each', 'any', 'aggregate' or 'aggregate(iqm)'"),
-    ("sesoi: 0.1", "underpowered: true", "claim C1: underpowered is true, but must be 'accepted': choose one of them."),
-    ("sesoi: 0.1", "where: 3", "claim C1: where is 3, but must map hyperparameters to ranges: write {rank: [4, 16]}."),
-    ("sesoi: 0.1", "where: {rank: 3}", "claim C1: where gives rank as 3, but a range is [low, high] or {min: low, max: high}: write numbers."),
-    ("sesoi: 0.1", "where: {rank: [a, 3]}", "claim C1: where gives rank as ['a', 3], but a range is"),
-    ("sesoi: 0.1", "where: {rank: {most: 3}}", "claim C1: where gives rank as {'most': 3}, but a range is"),
-    ("sesoi: 0.1", "where: {rank: [4, 2]}", "claim C1: where gives rank as [4, 2], which is upside down: write the smaller number first."),
-    ("sesoi: 0.1", "tau: {within: 0.1}", "claim C1: tau is {'within': 0.1}, but a target is a loss in nats or {ref: family, within: 0.05}: write one."),
-    ("sesoi: 0.1", "tau: {ref: rsgd, wihtin: 0.1}", "claim C1: unknown key 'wihtin' in tau, did you mean 'within'?"),
-    ("sesoi: 0.1", "tau: low", "claim C1: tau is 'low', but must be a mapping of keys to values"),
-    ("plan: {sd: 0.1}", "plan: {power: 1}", "claim C1: plan.power is 1, but must be less than 1: lower it."),
-    ("plan: {sd: 0.1}", "all_of: []", "claim C1 has both metric and all_of: move the metric into the list."),
-    ("metric: tuned_loss", "all_of: []", "claim C1: unknown key 'direction': remove or rename it. Known: all_of, compare, equivalence, "),
-    ("{a: grsgd, b: rsgd}", "{a: grsgd, c: rsgd}", "claim C1: unknown key 'c' in compare: remove or rename it. Known: a, at, b."),
-    ("{a: grsgd, b: rsgd}", "grsgd", "claim C1: compare is 'grsgd', but must be a mapping of keys to values"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("old", "new", "message"), MISTAKES)
-def test_a_mistake_is_one_sentence_with_claim_key_value_and_rule(tmp_path, old, new, message):
-    path = write(tmp_path, changed(old, new))
-    with pytest.raises(SpecError, match=re.escape(message)) as mistake:
-        load_claims(path)
-    assert str(mistake.value).startswith(str(path))
-    assert "\n" not in str(mistake.value)
-
-
-PART_MISTAKES = [
-    ("[]", "claim C1: all_of is empty, but a claim has a part at least: write one."),
-    ("3", "claim C1: all_of is 3, but must be a list: correct it."),
-    ("[3]", "claim C1, part 1 is 3, but must be a mapping of keys to values: correct it."),
-    ("[{metric: tuned_loss, direction: less}, {metric: lr_width, drection: less}]", "claim C1, part 2: unknown key 'drection', did you mean 'direction'?"),
-    ("[{metric: tuned_loss, direction: less, title: x}]", "claim C1, part 1: unknown key 'title'"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("parts", "message"), PART_MISTAKES)
-def test_a_mistake_in_a_part_names_the_part(tmp_path, parts, message):
-    text = f"claims_version: 1\nclaims:\n  - {{id: C1, title: t, compare: {{a: sgd, b: rsgd}}, all_of: {parts}}}\n"
-    with pytest.raises(SpecError, match=re.escape(message)):
-        load(tmp_path, text)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "is empty: `trialwright claims init FILE` writes a claims file to begin with."),
-        ("claims_version: 1\n", "claims is missing: add it."),
-        (
-            "claims_version: 1\nclaims: []\n",
-            "claims is empty, but a claims file claims something: write a claim.",
-        ),
-        ("claims_version: 1\nclaims: 3\n", "claims is 3, but must be a list: correct it."),
-        ("claims_version: 1\nclaims: [3]\n", "claim number 1 is 3, but must be a mapping"),
-        ("claims_version: 1\nclaims: [{1: 2}]\n", "the key 1 in claims.0 is no text"),
-    ],
-)
-def test_a_file_without_claims_is_refused(tmp_path, text, message):
-    with pytest.raises(SpecError, match=re.escape(message)):
-        load(tmp_path, text)
 
 
 def test_a_missing_file_names_the_way_to_one(tmp_path):

@@ -51,6 +51,10 @@ def test_something_else_is_neither(dashboard, answer):
         ("http://x:1?token=s3cret", "of no kind that is known"),
         ("http://x:99999", "malformed"),
         ("http://[::1", "malformed"),
+        ("http://a..b:1", "malformed"),
+        (f"ray://{'h' * 64}", "malformed"),
+        ("http://h\udcf4", "malformed"),
+        ("http://me:s3cret@[::1", r"The address '\*\*\*@\[::1' is malformed"),
         ("http://me:s3cret@x:1", "holds a password, which others could read"),
     ],
 )

@@ -10,7 +10,8 @@ import pytest
 
 from search_spaces.errors import SpecError
 from study.jobs import relay as relaying
-from study.jobs.relay import MARK, is_within, relay, relayed, save_files
+from study.jobs.relay import MARK, relay, relayed, save_files
+from trainers.archives import is_within
 
 
 def archive(**entries: bytes) -> str:

@@ -34,9 +34,9 @@ def test_a_secret_is_never_sent_by_name(dashboard, name):
     assert dashboard.asked == []
 
 
+@pytest.mark.parametrize("uri", ["http://me:s3cret@mlflow:5000", "http://me:s3cret@[mlflow"])
 @pytest.mark.parametrize("where", ["argument", "joined argument", "value"])
-def test_an_address_with_a_password_is_never_sent(dashboard, where):
-    uri = "http://me:s3cret@mlflow:5000"
+def test_an_address_with_a_password_is_never_sent(dashboard, where, uri):
     arguments = {"argument": ["--tracking-uri", uri], "joined argument": [f"--tracking-uri={uri}"]}.get(
         where, []
     )

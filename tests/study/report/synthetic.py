@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from study.manifest import manifest as real_manifest
 from study.report import Snapshot
+from study.spec import parse_spec
 from study.statistics.claims import Claim, ClaimSet, Comparison, Design, Direction, Part, Role, Tau
 
 FAMILIES = ("sgd", "rsgd", "grsgd", "adamw", "radamw", "gradamw")
@@ -51,23 +53,6 @@ def spec(families: Iterable[str] = FAMILIES) -> dict[str, Any]:
     }
 
 
-MANIFEST: dict[str, Any] = {
-    "trialwright": "0.1.0",
-    "spec_digest": "9f2c5b1e6a7d4c3b8e0f1a2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69",
-    "commit": "4d7481532096bef1b959bbc78e744f06651d1aac",
-    "packages": {
-        "python": "3.11.2",
-        "torch": "2.13.0",
-        "transformers": "5.23.0",
-        "peft": "0.21.2",
-        "ray": "2.60.0",
-    },
-    "seed": 20261122,
-    "hardware": {"cpu": "AMD EPYC 7763", "cores": 2, "memory_bytes": 25_120_000_000, "accelerators": "none"},
-    "digests": {"base": "6f1d\u2026c2", "task": "aa04\u20267e"},
-}
-
-
 def _lr_range(family: str) -> list[float]:
     best = round(OPTIMUM.get(family, 0.0))
     return [10.0 ** (best - 3), 10.0 ** (best + 2)]
@@ -81,6 +66,42 @@ def loss(family: str, params: dict[str, Any], noise: float) -> float | None:
     depth = (INIT - FLOOR[family]) * math.exp(-(distance**2))
     factors = 0.006 * math.log2(16 / params["num_experts"]) - 0.004 * math.log2(params["rank"] / 4)
     return INIT - depth + max(0.0, factors) * depth * 5 + noise
+
+
+def manifest() -> dict[str, Any]:
+    """What a launch keeps of its surroundings: the real one's fields, with made-up facts of a machine."""
+    found = real_manifest(
+        parse_spec(spec(), source="a made-up study"),
+        data_digest="aa04" * 16,
+        split_digests={"train": "aa05" * 16, "select": "aa06" * 16, "report": "aa07" * 16},
+        base_digest="6f1d" * 16,
+    )
+    made_up = {
+        "python": "3.11.2",
+        "platform": "Linux-6.1-x86_64-with-glibc2.36",
+        "processor": "AMD EPYC 7763",
+        "num_cpus": 2,
+        "memory_bytes": 25_120_000_000,
+        "packages": {
+            **dict.fromkeys(found["packages"], "absent"),
+            "trialwright": "0.1.0",
+            "torch": "2.13.0",
+            "transformers": "5.23.0",
+            "peft": "0.21.2",
+            "ray": "2.60.0",
+        },
+    }
+    if unknown := made_up.keys() - found.keys():
+        raise ValueError(f"A launch keeps no {', '.join(sorted(unknown))}.")
+    return {
+        **found,
+        **made_up,
+        "pack_devices": {"10.0.0.1": "x86_64 with AVX2", "10.0.0.2": "x86_64 with AVX2"},
+        "precision": {"mode": "highest", "tolerance": 0.0},
+    }
+
+
+MANIFEST = manifest()
 
 
 class Maker:

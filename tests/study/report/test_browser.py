@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,40 +13,26 @@ from study.report import ReportModel
 from study.report.figures import draw_all
 from study.report.html import render
 from study.report.limits import limits
+from tests.browser import (
+    chromium,
+    is_within,
+    look,
+    needs_axe,
+    needs_browser,
+    on_every_screen,
+    open_details,
+    violations,
+)
 from tests.study.report import verdict_samples
 from tests.study.report.test_figures import contrast
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--force-device-scale-factor=1",
-)
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="neither Chromium nor its driver is installed"),
-]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.binary_location = BROWSER
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium(tmp_path_factory.mktemp("profile"), logs=("browser", "performance")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +56,8 @@ def either(request: pytest.FixtureRequest) -> Path:
     return html
 
 
-def show(
-    browser: Any, path: Path, *, width: int = 1280, scheme: str = "light", media: str = "screen"
-) -> None:
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    features = [
-        {"name": "prefers-color-scheme", "value": scheme},
-        {"name": "prefers-reduced-motion", "value": "reduce"},
-    ]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
-    browser.get(path.as_uri())
+def show(browser: Any, path: Path, **screen: Any) -> None:
+    look(browser, path.as_uri(), **screen)
 
 
 def test_it_asks_nothing_of_the_network_and_the_console_is_silent(browser: Any, either: Path) -> None:
@@ -103,8 +79,8 @@ def test_the_page_never_scrolls_sideways(
 ) -> None:
     show(browser, written["html"], width=width)
     if opened:
-        browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        open_details(browser)
+    assert is_within(browser, width)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -113,8 +89,8 @@ def test_a_page_with_claims_never_scrolls_sideways(
     browser: Any, claimed: Path, width: int, scheme: str
 ) -> None:
     show(browser, claimed, width=width, scheme=scheme)
-    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    open_details(browser)
+    assert is_within(browser, width)
     broad = browser.execute_script(
         """return [...document.querySelectorAll('#verdicts p, #verdicts li, #verdicts dd, #verdicts figure')]
           .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.outerHTML.slice(0, 80));"""
@@ -201,7 +177,7 @@ def colour(css: str) -> str:
 
 def test_figures_keep_readable_text_on_a_phone(browser: Any, either: Path) -> None:
     show(browser, either, width=390)
-    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    open_details(browser)
     smallest = browser.execute_script(
         """return Math.min(...[...document.querySelectorAll('svg.panel')].flatMap((svg) => {
           const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
@@ -213,7 +189,7 @@ def test_figures_keep_readable_text_on_a_phone(browser: Any, either: Path) -> No
 
 def test_no_label_of_a_figure_is_cut_off(browser: Any, either: Path) -> None:
     show(browser, either, width=1280)
-    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    open_details(browser)
     outside = browser.execute_script(
         """return [...document.querySelectorAll('svg.panel')].flatMap((svg) => {
           const frame = svg.getBoundingClientRect();
@@ -255,3 +231,35 @@ def test_paper_is_white_even_in_the_dark(browser: Any, written: dict[str, Path])
     show(browser, written["html"], scheme="dark", media="print")
     background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert colour(background) == "#ffffff"
+
+
+@needs_axe
+@on_every_screen
+def test_axe_finds_nothing_on_a_page_with_claims(
+    browser: Any, claimed: Path, width: int, scheme: str
+) -> None:
+    show(browser, claimed, width=width, scheme=scheme)
+    assert found_by_axe(browser) == []
+
+
+@needs_axe
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (360, "light")])
+def test_axe_finds_nothing_on_a_page_without_claims(
+    browser: Any, written: dict[str, Path], width: int, scheme: str
+) -> None:
+    show(browser, written["html"], width=width, scheme=scheme)
+    assert found_by_axe(browser) == []
+
+
+def found_by_axe(browser: Any) -> list[Any]:
+    """What is wrong with a page, unfolded; most of its 20,000 elements are like others, or drawn, and left out.
+
+    What figures are made of is no matter of axe's: each is an image with a name, and the tests of contrast and of
+    readable text look into it.
+    """
+    open_details(browser)
+    browser.execute_script(
+        "document.querySelectorAll('#all-trials tbody tr:nth-child(n + 9), svg.panel > *')"
+        ".forEach((one) => { one.remove(); })"
+    )
+    return violations(browser)

@@ -69,6 +69,11 @@ def test_without_claims_nothing_is_asserted():
             True,
             "before the first trial that tests them reported at 2026-11-20 16:01:00 UTC.",
         ),
+        (  # as where a clock was set back: no measurement is dated before the lock
+            {"confirmation": LOCKED},
+            True,
+            "before the first trial that tests them reported at 2026-11-20 16:00:00 UTC.",
+        ),
         (
             {"sensitivity": LOCKED - 60, "confirmation": LOCKED + 60},
             False,
@@ -107,7 +112,12 @@ def test_the_checklist_answers_six_items(judged_model: ReportModel):
     assert "Holm's method at 5 %" in told
     assert "t over replicates" in told
     assert f"{len(judged_model.trials):,} trials took" in " ".join(items[8].sentences)
-    assert "25.1\u202fGB" in " ".join(items[8].sentences)
+    assert "Trials ran with Trialwright 0.1.0." in items[5].sentences
+    assert items[8].sentences[-3:] == (
+        "The machine that led the study: processor AMD EPYC 7763, num cpus 2, memory 25.1\u202fGB.",
+        "Trials trained on x86_64 with AVX2 (2 nodes).",
+        "Products in float32 were done in PyTorch's mode 'highest', with a tolerance of 0 for other modes.",
+    )
 
 
 def test_the_checklist_without_claims_claims_nothing(model: ReportModel):

@@ -13,7 +13,9 @@ from study.statistics.results import Verdict
 from tests.study.report import verdict_samples
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1+1", "\uff20SUM(A1)"]
+)
 def test_text_that_would_run_as_a_formula_is_quoted(text: str) -> None:
     table = pd.DataFrame({"reason": [text], "value": [-0.5], text: ["ok"]})
     back = pd.read_csv(io.BytesIO(to_csv(table)), keep_default_na=False)

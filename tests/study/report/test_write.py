@@ -1,5 +1,6 @@
 """Writing a report: which files, refusals, the same bytes again, and what is never imported."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from search_spaces.errors import SpecError
+from search_spaces.errors import RetryableError, SpecError
 from study.report import FORMATS, Snapshot, build, write_report
 from study.report.figures.lr_loss import lr_loss
 from study.report.figures.tuned import tuned
@@ -108,6 +109,20 @@ def test_a_folder_that_cannot_be_made_is_refused_in_one_sentence(empty: Snapshot
 def test_a_file_in_the_way_is_refused(empty: Snapshot, tmp_path: Path) -> None:
     (tmp_path / "trials.csv").mkdir()
     with pytest.raises(SpecError, match=r"cannot be written to '.*trials\.csv'"):
+        write_report(empty, tmp_path, ["csv"])
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_is_no_mistake_in_the_input(
+    empty: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(
+        RetryableError, match=r"\(No space left on device\): free the disk, then write it again\.$"
+    ):
         write_report(empty, tmp_path, ["csv"])
     assert not list(tmp_path.glob(".*"))
 

@@ -1,3 +1,7 @@
+import http.server
+import io
+import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,3 +165,52 @@ def test_the_record_may_be_postgresql(settings: ServiceSettings, home: Path, mon
             with Ledger.open(service.context.home.ledger_url) as ledger:
                 assert ledger.trial_counts() == {"reviews": {"finished": 3}}
             client.delete("reviews")
+
+
+class TestAReportThatIsNone:
+    @pytest.fixture
+    def sent(self) -> Iterator[list[bytes]]:
+        """What something that is no service of ours sends as a report."""
+        answers: list[bytes] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(answers[0])))
+                self.end_headers()
+                self.wfile.write(answers[0])
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            answers.append(f"http://127.0.0.1:{server.server_port}".encode())
+            yield answers
+            server.shutdown()
+
+    @pytest.mark.parametrize(
+        ("members", "says"),
+        [
+            (None, "File is not a zip file"),
+            ({}, "it is empty"),
+            ({"../evil": b"1"}, "leads elsewhere"),
+            ({"/evil": b"1"}, "leads elsewhere"),
+            ({"bomb": bytes(2_000_000)}, "more than 1,000,000 bytes"),
+        ],
+    )
+    def test_is_refused_and_nothing_is_written_elsewhere(
+        self, sent: list[bytes], tmp_path: Path, members: dict[str, bytes] | None, says: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ):  # fmt: skip
+        monkeypatch.setattr("study.client.MOST_REPORT_BYTES", 1_000_000)
+        url, buffer = sent.pop().decode(), io.BytesIO()
+        if members is not None:
+            with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, content in members.items():
+                    archive.writestr(name, content)
+        sent.append(buffer.getvalue() or b"<html>")
+        with Client(url) as client, pytest.raises(SpecError, match=says) as told:
+            client.report("reviews", ["html"], tmp_path / "out")
+        assert str(told.value).endswith("and ask again.")
+        assert list(tmp_path.rglob("*")) == [tmp_path / "out"]

@@ -100,7 +100,13 @@ class TestTokens:
         assert http.get("/api/v1/studies").status_code == 200
         foreign = {"Origin": "http://evil.example"}
         cross = {"Sec-Fetch-Site": "cross-site"}
-        for headers in (foreign, cross, {"Sec-Fetch-Site": "same-site"}, {"Origin": "null"}):
+        for headers in (
+            foreign,
+            cross,
+            {"Sec-Fetch-Site": "same-site"},
+            {"Origin": "null"},
+            {"Origin": "http://["},
+        ):
             answer = http.post("/api/v1/studies", json={"spec": spec()}, headers=headers)
             assert answer.status_code == 403
         own = {"Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"}

@@ -6,10 +6,14 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 
-from search_spaces.errors import RetryableError
+from search_spaces.errors import RetryableError, SpecError
+from study import kept as kept_module
+from study.kept import kept_files
 from study.ledger import Ledger, StudyState
+from study.service import driving
 from study.service.context import Context
 from study.spec import parse_spec
+from tests.study.object_store import ObjectStore
 from tests.study.service.support import NoDrivers, claimed, spec
 
 
@@ -225,6 +229,49 @@ class TestAfterwards:
         assert http.delete("/api/v1/studies/reviews").status_code == 204
         assert not (home / "studies" / "reviews").exists()
         assert http.get("/api/v1/studies/reviews").status_code == 404
+
+    def test_deletes_a_study_with_its_objects_whatever_breaks_off(
+        self, http: TestClient, s3: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    ):
+        create(http)
+        create(http, name="reviews-2")
+        ledger, home = ledger_of(http), context_of(http).home
+        for name in ("reviews", "reviews-2"):
+            ledger.set_study_state(name, StudyState.STOPPED)
+            kept = kept_files(home, ledger.study(name))
+            kept.adapters.write("confirmation/sgd/s0", {"adapter_config.json": b"{}"})
+        monkeypatch.setattr(kept_module, "REMOVAL_PATIENCE_S", 0.0)
+        with s3.away():
+            answer = http.delete("/api/v1/studies/reviews")
+            assert answer.status_code == 503
+            assert "bring it back, then delete the study again" in answer.json()["detail"]
+        assert len(s3.objects("reviews-")) == 2
+        assert ledger.holder("reviews") is None
+        with monkeypatch.context() as patch:  # it dies between the objects and the record
+            patch.setattr(Ledger, "delete_study", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                driving.delete(context_of(http), "reviews", by="me")
+        assert ledger.study("reviews").state is StudyState.STOPPED
+        assert http.delete("/api/v1/studies/reviews").status_code == 204
+        assert [name.split("/")[2][:10] for name in s3.objects()] == ["reviews-2-"]
+        assert http.get("/api/v1/studies/reviews").status_code == 404
+
+    def test_a_study_that_is_being_deleted_is_not_run(
+        self, http: TestClient, monkeypatch: pytest.MonkeyPatch
+    ):
+        create(http)
+        ledger = ledger_of(http)
+        ledger.set_study_state("reviews", StudyState.STOPPED)
+        refused: list[str] = []
+
+        def launch(*_: Any) -> None:
+            with pytest.raises(SpecError) as error:
+                ledger.claim_study("reviews", "another")
+            refused.append(str(error.value))
+
+        monkeypatch.setattr(driving, "remove_files", launch)
+        assert http.delete("/api/v1/studies/reviews").status_code == 204
+        assert "is being run by process" in refused[0]
 
     def test_a_study_that_runs_is_not_deleted(self, http: TestClient):
         create(http)

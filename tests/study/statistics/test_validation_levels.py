@@ -19,6 +19,7 @@ from tests.validation.level_cells import coverage_rates, engine_interval, level_
 from tests.validation.scenarios import ASKED, COVERED, LAYOUT, NULLS, SAME
 from tests.validation.surface import draw_noise
 
+pytestmark = pytest.mark.slow
 STUDIES = 400
 FEWER = 200
 """Where every study takes a contrast of its own."""

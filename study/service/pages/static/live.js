@@ -19,8 +19,11 @@ function say(state, words) {
 function mark(element) {
   if (element.id) return `#${CSS.escape(element.id)}`;
   if (element.tagName === "SUMMARY") return `#${CSS.escape(element.parentElement.id)} > summary`;
-  const link = element.getAttribute("href");
-  return link ? `a[href="${CSS.escape(link)}"]` : null;
+  for (const name of ["href", "aria-label"]) {
+    const value = element.getAttribute(name);
+    if (value) return `[${name}="${CSS.escape(value)}"]`;
+  }
+  return null;
 }
 
 function isSelected(place) {

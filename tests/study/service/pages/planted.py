@@ -256,6 +256,16 @@ def plant(
     return chosen
 
 
+def leave(url: str, study: str, state: StudyState) -> None:
+    """End the driver of a planted study that runs: it was stopped, or (`StudyState.FAILED`) its trials were lost."""
+    with Ledger.open(url) as ledger:
+        for key in ledger.running_trials(study) if state is StudyState.FAILED else ():
+            reason = "Its node went away three times."
+            ledger.end_trial(study, key, Ending(outcome=Outcome.INFRA_FAILED, steps=0, reason=reason))
+        ledger.set_study_state(study, state)
+        ledger.release_study(study, "planted")
+
+
 class PlantedLauncher:
     """Starts planted drivers in threads of this process, as a launcher of the service."""
 

@@ -5,97 +5,134 @@ import io
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from study.ledger import Ledger, Scope
-from study.service.tokens import create_token
-from tests.study.service.pages.planted import STUDY, PlantedLauncher, plant, spec
-from tests.study.service.pages.serving import chromium, look, served, wait_until
+from study.ledger import Ledger, StudyState
+from study.report import write_report
+from study.snapshot import take_snapshot
+from study.tracking import Tracker
+from tests.browser import chromium, look, wait_until
+from tests.study.servers import mlflow_server
+from tests.study.service.pages.planted import STUDY, PlantedLauncher, leave, plant, spec
+from tests.study.service.pages.serving import served
+from tests.study.tracking.test_browser import ASSISTANT
 
 FOLDER = Path(__file__).parents[4] / "docs" / "images" / "service"
 NUM_COLORS = 200
 """Of a picture, so that it stays small."""
-NAME = "reviews-smollm2"
-SCREENS: Mapping[str, Mapping[str, Any]] = {
-    "light": {"width": 1280, "scheme": "light"},
-    "phone": {"width": 390, "scheme": "dark"},
-}
+SHIPPING_S = 180.0
+RUNNING, STOPPED, FINISHED = "reviews-smollm2", "reviews-adam", "reviews-pilot"
 TRIAL = "search/gradamw/p015"
+SMALL: Mapping[str, Any] = {
+    "phases": {
+        "search": {"trials": 18, "reduction": 3, "grace_steps": 20},
+        "sensitivity": {"replicates": 4, "points": 4, "lr_slice": {"step_decades": 1}},
+        "confirmation": {"seeds": 5, "looks": [5]},
+    }
+}
+LIGHT: Mapping[str, Any] = {"width": 1280, "scheme": "light"}
+PHONE: Mapping[str, Any] = {"width": 390, "scheme": "dark"}
+WIDE: Mapping[str, Any] = {"width": 1600, "height": 640, "scheme": "light"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A page as a document shows it."""
+
+    path: str
+    screen: Mapping[str, Any]
+    most_px: int
+    """Of its height from the top; 0: the lower part of the page."""
+    prepare: Callable[[Any], object]
+    """What is done before."""
 
 
 def main(folder: Path = FOLDER) -> None:
-    """Plant a home with studies in every state, serve it, and look at each page on a desk and on a phone."""
+    """Plant a home with studies in several states, ship one of them to MLflow, and look at each page."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="trialwright-shots-") as place:
-        home = Path(place) / "home"
+        home, store = Path(place) / "home", Path(place) / "mlflow"
         home.mkdir()
+        store.mkdir()
         url = f"sqlite:///{home}/ledger.db"
-        with chromium(Path(place) / "empty-profile") as browser, served(home) as address:
-            for screen, settings in SCREENS.items():
-                look(browser, f"{address}/", **settings)
-                shoot(browser, folder / f"first-{screen}.png", most_px=620)
-        plant_all(url)
         launcher = PlantedLauncher(url, tick_s=1.0)
-        with (
-            chromium(Path(place) / "profile") as browser,
-            served(home, launcher, ray="http://10.0.0.10:8265") as address,
-        ):
-            for screen, settings in SCREENS.items():
-                for name, (path, most_px, prepare) in pages(screen).items():
-                    look(browser, address + path, **settings)
-                    prepare(browser)
-                    shoot(browser, folder / f"{name}-{screen}.png", most_px=most_px)
-            with Ledger.open(url) as ledger:
-                create_token(ledger, "team", Scope.RUN)
-            for screen, settings in SCREENS.items():
-                look(browser, f"{address}/", **settings)
-                shoot(browser, folder / f"login-{screen}.png", most_px=620)
+        with mlflow_server(store) as mlflow:
+            plant_all(url)
+            ship(url, mlflow.uri, home)
+            plant(url, for_s=5400.0, tick_s=33.0)
+            with (
+                chromium(Path(place) / "profile") as browser,
+                served(home, launcher, ray="http://10.0.0.10:8265", tracking_uri=mlflow.uri) as address,
+            ):
+                browser.get(f"{mlflow.uri}/health")
+                browser.execute_script(f"localStorage.setItem('{ASSISTANT}', 'true')")
+                for name, one in pictures().items():
+                    look(browser, address + one.path, **one.screen)
+                    one.prepare(browser)
+                    shoot(browser, folder / f"{name}.png", most_px=one.most_px)
         launcher.close()
 
 
 def plant_all(url: str) -> None:
-    """One study that runs, and others in further states."""
-    small = {
-        "phases": {
-            "search": {"trials": 9, "reduction": 3, "grace_steps": 20},
-            "confirmation": {"seeds": 5, "looks": [5]},
-        }
-    }
-    for number, (name, families, for_s) in enumerate(
-        [
-            ("lora-plus-check", ["adamw", "loraplus"], 90_000.0),
-            ("reviews-pilot", ["sgd", "rsgd", "grsgd"], 40_000.0),
-        ]
-    ):
-        until = None if number else -1
-        study = spec(STUDY, **small, name=name, families=["adamw", "radamw"] if "plus" in name else families)
-        plant(url, for_s=for_s, tick_s=40.0 if until is None else 80.0, study=study)
-    plant(url, for_s=5400.0, tick_s=33.0)
+    """A study that was stopped half through, and one that has finished."""
+    plant(url, for_s=90_000.0, tick_s=40.0, study=spec(STUDY, **SMALL, name=FINISHED))
+    plant(
+        url,
+        for_s=1500.0,
+        tick_s=33.0,
+        study=spec(STUDY, **SMALL, name=STOPPED, families=["adamw", "radamw", "gradamw"]),
+    )
+    leave(url, STOPPED, StudyState.STOPPED)
 
 
-def pages(screen: str) -> dict[str, tuple[str, int, Callable[[Any], None]]]:
-    """Name → path, the most pixels of its height that are shown, and what is done before."""
-    tall = 2300 if screen == "light" else 2600
+def ship(url: str, tracking_uri: str, home: Path) -> None:
+    """Put the finished study into MLflow with its report, by what does so beside a driver."""
+    report = home / "report"
+    with Ledger.open(url) as ledger:
+        write_report(take_snapshot(ledger, FINISHED), report, ["html", "json"])
+    tracker = Tracker(ledger_url=url, study=FINISHED, tracking_uri=tracking_uri, artifacts_dir=home)
+    tracker.start()
+    tracker.attach_artifacts(report)
+    backlog = tracker.close(SHIPPING_S)
+    assert backlog.is_empty, backlog
+
+
+def pictures() -> dict[str, Picture]:
+    """By their names in the folder."""
+
+    def page(
+        path: str, most_px: int, prepare: Callable[[Any], object] = live, screen: Mapping[str, Any] = LIGHT
+    ) -> Picture:
+        return Picture(path=path, screen=screen, most_px=most_px, prepare=prepare)
+
     return {
-        "studies": ("/", 900, live),
-        "study": (f"/studies/{NAME}", tall, live),
-        "study-below": (f"/studies/{NAME}", 0, live),
-        "trial": (f"/studies/{NAME}/trials/{TRIAL}", 1500, live),
-        "trials": (f"/studies/{NAME}/trials?family=grsgd&kind=stopped", 1000, lambda _: None),
-        "new": ("/new", 1150, lambda _: None),
-        "new-wrong": ("/new", 1150, mistyped),
-        "report": ("/studies/lora-plus-check/report", 1000, lambda _: None),
-        "delete": ("/studies/lora-plus-check/delete", 620, lambda _: None),
-        "missing": ("/studies/reviews-smolm2", 620, lambda _: None),
+        "new-light": page("/new", 1150, written),
+        "new-wrong-light": page("/new", 700, mistyped),
+        "studies-light": page("/", 520),
+        "study-light": page(f"/studies/{RUNNING}", 2300),
+        "study-below-light": page(f"/studies/{RUNNING}", 0),
+        "study-phone": page(f"/studies/{RUNNING}", 1700, screen=PHONE),
+        "trial-light": page(f"/studies/{RUNNING}/trials/{TRIAL}", 1500),
+        "stopped-light": page(f"/studies/{STOPPED}", 1100),
+        "finished-light": page(f"/studies/{FINISHED}", 1250),
+        "report-light": page(f"/studies/{FINISHED}/report", 1000, reported),
+        "report-phone": page(f"/studies/{FINISHED}/report", 1000, reported, PHONE),
+        "mlflow-light": page(f"/studies/{FINISHED}", 640, compared, WIDE),
     }
 
 
 def live(browser: Any) -> None:
     """Wait for the stream."""
     wait_until(lambda: browser.find_element("id", "connection").text == "Live", "the page is live")
+
+
+def written(browser: Any) -> None:
+    """Wait for the plan."""
+    wait_until(lambda: browser.find_elements("css selector", "#checked table"), "the plan is shown")
 
 
 def mistyped(browser: Any) -> None:
@@ -106,6 +143,23 @@ def mistyped(browser: Any) -> None:
         text.dispatchEvent(new Event("input", {bubbles: true}));"""
     )
     wait_until(lambda: browser.find_elements("css selector", ".wrong"), "the mistake is told")
+
+
+def reported(browser: Any) -> None:
+    """Wait for the report in its frame."""
+    browser.switch_to.frame(browser.find_element("css selector", "iframe"))
+    wait_until(lambda: browser.find_elements("css selector", "#answer"), "the report is there")
+    browser.switch_to.default_content()
+
+
+def compared(browser: Any) -> None:
+    """Follow the study's link into MLflow and wait for the families."""
+    browser.find_element("css selector", '.links a[href$="/mlflow"]').click()
+    rows = ".ag-row .ag-cell[col-id='metrics.`tuned_report_loss_nats`']"
+    num_families = len(spec().families)
+    wait_until(
+        lambda: len(browser.find_elements("css selector", rows)) == num_families, "MLflow lists the families"
+    )
 
 
 def shoot(browser: Any, path: Path, *, most_px: int) -> None:

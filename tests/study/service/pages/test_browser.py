@@ -1,29 +1,30 @@
-"""The pages in a real browser: a study from its creation to its end, and every page by everyone's means."""
+"""The pages in a real browser: what is swapped under the reader, and every page by everyone's means."""
 
-import importlib.util
 import json
-import os
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from study.ledger import Ledger
-from study.records import Ending, Outcome, RungRecord
-from study.service.launcher import Launcher, LocalLauncher
-from study.spec import STUDY_TEMPLATE
-from study.tracking import Tracker
+from study.ledger import Ledger, Scope, StudyState
+from study.records import ATTEMPT_FAILED, Ending, Outcome, RungRecord
+from study.service.tokens import create_token
+from tests.browser import (
+    chromium,
+    is_within,
+    look,
+    needs_axe,
+    needs_browser,
+    on_every_screen,
+    open_details,
+    violations,
+    wait_until,
+)
 from tests.study.report.synthetic import INIT
-from tests.study.servers import mlflow_server
-from tests.study.service.pages.planted import PlantedLauncher, plant, spec
-from tests.study.service.pages.serving import BROWSER, DRIVER, chromium, look, served, wait_until
+from tests.study.service.pages.planted import LOG, leave, plant, spec
+from tests.study.service.pages.serving import served
 
-REAL = os.environ.get("TRIALWRIGHT_REAL_LAUNCH")
-"""Set to a study file to have a real driver train it instead of the planted one."""
-AXE = importlib.util.find_spec("axe_playwright_python")
 SMALL = {
     "name": "small",
     "phases": {
@@ -34,10 +35,7 @@ SMALL = {
 }
 KEY = "search/rsgd/p000"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="neither Chromium nor its driver is installed"),
-]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +46,28 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service over a study that is half through and stays there."""
+    """A service over a study that is half through and stays there, and over others that ended in every way."""
     home = tmp_path_factory.mktemp("planted")
     url = f"sqlite:///{home}/ledger.db"
-    plant(url, for_s=600.0, tick_s=33.0, study=spec(**SMALL))
+    for name, for_s in {"small": 600.0, "finished": 90_000.0, "stopped": 600.0, "failed": 600.0}.items():
+        plant(url, for_s=for_s, tick_s=33.0, study=spec(**SMALL | {"name": name}))
+    leave(url, "stopped", StudyState.STOPPED)
+    leave(url, "failed", StudyState.FAILED)
+    with Ledger.open(url) as ledger:
+        for point in ("p001", "p002"):
+            detail = {"trial": f"search/rsgd/{point}", "reason": "No memory was left.", "log": LOG}
+            ledger.record_event("failed", ATTEMPT_FAILED, detail)
     with served(home, ray="http://127.0.0.1:8265") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service that asks for a token."""
+    home = tmp_path_factory.mktemp("guarded")
+    with Ledger.open(f"sqlite:///{home}/ledger.db") as ledger:
+        create_token(ledger, "team", Scope.RUN)
+    with served(home) as address:
         yield address
 
 
@@ -62,119 +77,6 @@ def named(browser: Any, css: str) -> Any:
 
 def text(browser: Any, css: str = "main") -> str:
     return str(browser.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", css))
-
-
-def press(browser: Any, css: str) -> None:
-    """Click something and wait for the page that it leads to."""
-    browser.execute_script("window.isOld = true")
-    named(browser, css).click()
-    wait_until(
-        lambda: browser.execute_script("return !window.isOld && document.readyState === 'complete'"), css
-    )
-
-
-def written() -> str:
-    if REAL:
-        return Path(REAL).read_text(encoding="utf-8")
-    return yaml.safe_dump(
-        {**yaml.safe_load(STUDY_TEMPLATE), **SMALL, "spaces": {}, "tier": None}, sort_keys=False
-    )
-
-
-def launcher_of(home: Path, url: str) -> Launcher:
-    if REAL:
-        from study.home import home_at
-
-        return LocalLauncher(home_at(home))
-    return PlantedLauncher(url, tick_s=0.35)
-
-
-def test_a_study_from_its_creation_to_its_end(browser: Any, tmp_path: Path) -> None:
-    """Create it, see a mistake told, watch, stop, resume, watch to the end, open report and comparison."""
-    home = tmp_path / "home"
-    home.mkdir()
-    url = f"sqlite:///{home}/ledger.db"
-    launcher = launcher_of(home, url)
-    name, patience_s = yaml.safe_load(written())["name"], 900.0 if REAL else 40.0
-    with served(home, launcher) as address:
-        look(browser, f"{address}/")
-        assert "No study yet" in text(browser)
-        press(browser, "main a.button.main")
-        fill(browser, written().replace("rsgd", "rsdg"))
-        wait_until(lambda: "did you mean 'rsgd'" in text(browser, "#checked"), "the mistake is told")
-        fill(browser, written())
-        wait_until(lambda: "trials of" in text(browser, "#checked h2"), "the plan is shown")
-        press(browser, "button[value=start]")
-        assert browser.current_url == f"{address}/studies/{name}"
-        wait_until(lambda: "running" in text(browser, ".facts"), "it runs", patience_s)
-        wait_until(lambda: ended(browser) > 2, "the first trials have ended", patience_s)
-        assert named(browser, "#connection").text == "Live"
-        assert len(browser.find_elements("css selector", "#packs ~ .packs .pack")) >= 1
-        press(browser, "#stop")
-        wait_until(lambda: browser.find_elements("css selector", "#resume"), "it has stopped", patience_s)
-        wait_until(lambda: "Stopping" not in text(browser), "its driver has let go", patience_s)
-        stopped_at = ended(browser)
-        press(browser, "#resume")
-        wait_until(lambda: ended(browser) > stopped_at, "it goes on", patience_s)
-        wait_until(lambda: "finished" in text(browser, ".facts dd"), "it has ended", patience_s)
-        assert "Live" in text(browser, "#connection")
-        assert text(browser, "#announcer") == f"Study {name} is finished."
-        open_report(browser, address, name)
-        assert browser.get_log("browser") == []
-        if not REAL:
-            open_comparison(browser, address, name)
-    if isinstance(launcher, PlantedLauncher):
-        launcher.close()
-
-
-def fill(browser: Any, value: str) -> None:
-    browser.execute_script(
-        """const field = document.getElementById("spec");
-        field.value = arguments[0];
-        field.dispatchEvent(new Event("input", {bubbles: true}));""",
-        value,
-    )
-
-
-def ended(browser: Any) -> int:
-    facts = text(browser, ".facts > div:nth-child(2) dd").split(" of ")[0]
-    return int(facts.replace(",", "") or 0)
-
-
-def open_report(browser: Any, address: str, name: str) -> None:
-    press(browser, f'.links a[href="/studies/{name}/report"]')
-    browser.switch_to.frame(named(browser, "iframe"))
-    wait_until(lambda: name in text(browser, "h1"), "the report is there", 60.0)
-    browser.switch_to.default_content()
-    with urllib.request.urlopen(f"{address}/studies/{name}/report/csv", timeout=60) as answer:  # noqa: S310
-        assert answer.read(200).decode().startswith("phase,slice,workload,family,")
-
-
-def open_comparison(browser: Any, address: str, name: str) -> None:
-    """Nobody serves MLflow's pages here, and the page says so."""
-    look(browser, f"{address}/studies/{name}/mlflow")
-    assert "has arrived at" in text(browser)
-    browser.get_log("browser")  # the refusal
-
-
-def test_the_comparison_leads_into_mlflow(browser: Any, tmp_path: Path) -> None:
-    home, url = tmp_path / "home", f"sqlite:///{tmp_path}/home/ledger.db"
-    home.mkdir()
-    plant(url, for_s=100.0, tick_s=33.0, study=spec(**SMALL))
-    with mlflow_server(tmp_path) as mlflow:
-        tracker = Tracker(
-            ledger_url=url, study="small", tracking_uri=mlflow.uri, artifacts_dir=tmp_path / "artifacts"
-        )
-        tracker.start()
-        assert tracker.close(60).is_empty
-        with served(home, tracking_uri=mlflow.uri) as address:
-            look(browser, f"{address}/studies/small")
-            named(browser, '.links a[href$="/mlflow"]').click()
-            wait_until(lambda: browser.current_url.startswith(f"{mlflow.uri}/#/"), "MLflow is opened")
-            wait_until(lambda: "Families" in text(browser, "body"), "MLflow shows the families' page")
-            wait_until(lambda: "rsgd" in text(browser, "body"), "MLflow lists the families")
-            browser.get("about:blank")
-    browser.get_log("browser")  # MLflow's own
 
 
 def test_focus_scroll_and_opened_details_survive_what_is_swapped(browser: Any, tmp_path: Path) -> None:
@@ -191,10 +93,7 @@ def test_focus_scroll_and_opened_details_survive_what_is_swapped(browser: Any, t
         )
         before = browser.execute_script("return scrollY")
         ledger.record_event("small", "attempt_failed", {"trial": KEY, "reason": "Look here.", "log": "a"})
-        with Ledger.open(url) as driver:
-            running = driver.running_trials("small")[0]
-            driver.record_rung("small", _rung(running))
-            driver.end_trial("small", running, Ending(outcome=Outcome.STOPPED, steps=20, select_value=INIT))
+        _stop_one(ledger)
         swapped = "return document.querySelector('[data-fragment=survival]').firstElementChild.isOld !== true"
         wait_until(lambda: browser.execute_script(swapped), "the search is shown anew")
         wait_until(lambda: "Look here." in text(browser), "the failure is shown")
@@ -203,6 +102,13 @@ def test_focus_scroll_and_opened_details_survive_what_is_swapped(browser: Any, t
             browser.execute_script("return document.activeElement.closest('details')?.id") == "survival-table"
         )
         assert browser.execute_script("return scrollY") == before
+
+
+def _stop_one(ledger: Ledger) -> None:
+    """Have the search stop a trial, as the driver writes it."""
+    running = ledger.running_trials("small")[0]
+    ledger.record_rung("small", _rung(running))
+    ledger.end_trial("small", running, Ending(outcome=Outcome.STOPPED, steps=20, select_value=INIT))
 
 
 def _rung(key: str) -> Any:
@@ -237,6 +143,9 @@ def test_a_page_without_script_is_whole(browser: Any, planted: str) -> None:
 PAGES = (
     "/",
     "/studies/small",
+    "/studies/finished",
+    "/studies/stopped",
+    "/studies/failed",
     "/studies/small/trials",
     f"/studies/small/trials/{KEY}",
     "/new",
@@ -246,53 +155,127 @@ PAGES = (
 )
 
 
-@pytest.mark.skipif(AXE is None, reason="axe-playwright-python, which carries axe-core, is not installed")
-@pytest.mark.parametrize(
-    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")]
-)
+@needs_axe
+@on_every_screen
 def test_axe_finds_nothing(browser: Any, planted: str, width: int, scheme: str) -> None:
-    assert AXE is not None
-    assert AXE.origin is not None
-    source = (Path(AXE.origin).parent / "axe.min.js").read_text(encoding="utf-8")
     found = {}
     for path in PAGES:
         look(browser, planted + path, width=width, scheme=scheme)
-        browser.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-        browser.execute_cdp_cmd("Runtime.evaluate", {"expression": source})
-        result = browser.execute_async_script(
-            """const done = arguments[arguments.length - 1];
-            axe.run(document, {resultTypes: ["violations"], runOnly:
-              ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})
-              .then((result) => done(result.violations.map((one) =>
-                [one.id, one.help, one.nodes.slice(0, 3).map((node) => node.html.slice(0, 160))])));"""
-        )
-        if result:
+        open_details(browser)
+        if result := violations(browser):
             found[path] = result
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= width, path
+        assert is_within(browser, width), path
     assert found == {}, json.dumps(found, indent=1)
 
 
-def test_the_keyboard_reaches_everything_and_is_never_trapped(browser: Any, planted: str) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.common.keys import Keys
+@needs_axe
+@on_every_screen
+def test_axe_finds_nothing_in_the_report_within_its_page(
+    browser: Any, planted: str, width: int, scheme: str
+) -> None:
+    look(browser, f"{planted}/studies/small/report", width=width, scheme=scheme)
+    browser.switch_to.frame(named(browser, "iframe"))
+    wait_until(lambda: "small" in text(browser, "h1"), "the report is there")
+    open_details(browser)
+    assert is_within(browser, width)
+    browser.switch_to.default_content()
+    assert is_within(browser, width)
+    found = violations(browser)
+    assert found == [], json.dumps(found, indent=1)
 
-    look(browser, f"{planted}/new")
+
+@needs_axe
+@on_every_screen
+def test_axe_finds_nothing_where_a_token_is_refused(
+    browser: Any, guarded: str, width: int, scheme: str
+) -> None:
+    look(browser, f"{guarded}/login", width=width, scheme=scheme)
+    named(browser, "#token").send_keys("twr_nobody_made_it\n")
+    wait_until(lambda: "not known here" in text(browser, "[role=alert]"), "the refusal is told")
+    found = violations(browser)
+    assert found == [], json.dumps(found, indent=1)
+    assert is_within(browser, width)
+    browser.get("about:blank")
+    browser.get_log("browser")  # the 401
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("/new", {"spec", "Start the study"}),
+        ("/studies/small", {"All trials", "The rungs as a table", "Table of families"}),
+        ("/studies/stopped", {"resume", "Delete…"}),
+    ],
+)
+def test_the_keyboard_reaches_everything_and_is_never_trapped(
+    browser: Any, planted: str, path: str, parts: set[str]
+) -> None:
+    look(browser, planted + path)
+    if browser.find_elements("css selector", "#connection"):  # its link to refresh goes once the page is live
+        wait_until(lambda: named(browser, "#connection").text == "Live", "the page is live")
     wanted = browser.execute_script(
         """return [...document.querySelectorAll("a[href], button, textarea, input, summary, [tabindex='0']")]
           .filter((one) => one.checkVisibility()).length"""
     )
     seen = []
     for _ in range(wanted):
-        ActionChains(browser).send_keys(Keys.TAB).perform()
+        press(browser, "TAB")
         seen.append(
             browser.execute_script(
                 """const one = document.activeElement, style = getComputedStyle(one);
-                one.seen = true;
-                return [one.tagName, one.id || one.innerText?.slice(0, 20) || "", style.outlineStyle !== "none"];"""
+                const name = one.id || one.getAttribute("aria-label") || one.innerText?.slice(0, 20) || "";
+                return [one.tagName, name, style.outlineStyle !== "none"];"""
             )
         )
+    names = {name for _, name, _ in seen}
     assert browser.execute_script("return document.activeElement.tagName") != "BODY"
     assert seen[0][1] == "Skip to the content"
-    assert ["TEXTAREA", "spec", True] in seen
-    assert "Start the study" in [name for _, name, _ in seen]
+    assert parts <= names
     assert all(outlined for tag, _, outlined in seen if tag != "BODY")
+
+
+def press(browser: Any, *keys: str) -> None:
+    """Press keys one after the other, by their names in selenium."""
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    for key in keys:
+        ActionChains(browser).send_keys(getattr(Keys, key)).perform()
+
+
+def tab_to(browser: Any, css: str, most: int = 150) -> None:
+    """Go on from where the keyboard is, as far as an element."""
+    for _ in range(most):
+        press(browser, "TAB")
+        if browser.execute_script("return document.activeElement.matches(arguments[0])", css):
+            return
+    pytest.fail(f"{most} times Tab did not lead to {css}")
+
+
+def test_a_study_is_read_and_stopped_by_keyboard_alone(browser: Any, tmp_path: Path) -> None:
+    """On a phone's width, so that the table is wider than the page; and what is swapped takes no focus away."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    plant(url, for_s=170.0, tick_s=33.0, study=spec(**SMALL))
+    with served(tmp_path) as address, Ledger.open(url) as ledger:
+        look(browser, f"{address}/studies/small", width=360)
+        wait_until(lambda: named(browser, "#connection").text == "Live", "the page is live")
+        tab_to(browser, "#survival-table > summary")
+        press(browser, "ENTER")
+        assert browser.execute_script("return document.getElementById('survival-table').open")
+        tab_to(browser, "#survival-table .scroll")
+        press(browser, *["ARROW_RIGHT"] * 3)
+        scrolled = "return document.querySelector('#survival-table .scroll').scrollLeft"
+        wait_until(lambda: browser.execute_script(scrolled) > 0, "the table scrolls")
+        browser.execute_script(
+            "document.querySelector('[data-fragment=survival]').firstElementChild.isOld = true"
+        )
+        _stop_one(ledger)
+        swapped = "return document.querySelector('[data-fragment=survival]').firstElementChild.isOld !== true"
+        wait_until(lambda: browser.execute_script(swapped), "the search is shown anew")
+        assert browser.execute_script("return document.activeElement.matches('#survival-table .scroll')")
+        assert browser.execute_script(scrolled) > 0
+        look(browser, f"{address}/studies/small", width=360)
+        tab_to(browser, "#stop")
+        press(browser, "ENTER")
+        wait_until(lambda: "stopped" in text(browser, ".facts"), "it is stopped")
+        assert ledger.study("small").state is StudyState.STOPPED

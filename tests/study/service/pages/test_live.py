@@ -6,12 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from search_spaces.errors import SpecError
 from study.ledger import Ledger, StudyState
-from study.records import Outcome, Phase, RungRecord
+from study.records import PACK_READY, PACKS_AWAITED, Outcome, Phase, RungRecord
 from study.service.pages.live import StudyView, study_view
 from study.service.pages.overview import study_rows
+from study.service.pages.showing import StudyPages, show_study
 from study.service.pages.trial import trial_view
 from study.service.pages.trial_list import PAGE_SIZE, find_trials
 from tests.study.samples import (
@@ -132,6 +134,18 @@ def test_learning_rates_stand_by_their_loss_and_divergence_at_the_top(ledger: Le
     assert [(row.power, row.num_trials, row.num_diverged) for row in panel.decades] == [(-1, 3, 1)]
 
 
+def test_what_a_driver_waits_for_is_told_until_a_pack_is_ready(ledger: Ledger, clock: Clock) -> None:
+    assert view(ledger, clock).waits_for == ""
+    told = "No pack has started yet: each takes 4 CPUs, and <none> is free."
+    ledger.record_event(STUDY, PACKS_AWAITED, {"told": told})
+    shown = view(ledger, clock)
+    assert shown.waits_for == told
+    page = show_study(shown, root="", ray_url="").fragments["packs"].html
+    assert "each takes 4 CPUs, and &lt;none&gt; is free." in page
+    ledger.record_event(STUDY, PACK_READY, {"pack": 0, "node": "10.0.0.1", "lanes": 4})
+    assert view(ledger, clock).waits_for == ""
+
+
 def test_packs_say_which_trials_train_in_them_and_where(ledger: Ledger, clock: Clock) -> None:
     ledger.record_event(STUDY, "pack_ready", {"pack": 0, "node": "10.0.0.1", "lanes": 4})
     ledger.record_event(STUDY, "pack_ready", {"pack": 1, "node": "10.0.0.2", "lanes": 4})
@@ -242,9 +256,63 @@ def test_an_unknown_study_is_refused(ledger: Ledger, clock: Clock) -> None:
         study_view(ledger, "review", now=clock.now)
 
 
+def test_a_look_takes_as_many_queries_whatever_runs(ledger: Ledger, clock: Clock) -> None:
+    asked: list[str] = []
+    event.listen(ledger._engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+
+    def num_queries() -> int:
+        view(ledger, clock)
+        asked.clear()
+        view(ledger, clock)
+        return len(asked)
+
+    run_trial(ledger, "search/sgd/r00/p00", None)
+    with_one = num_queries()
+    for key in ("search/sgd/r00/p01", "search/rsgd/r00/p00", "search/rsgd/r00/p01"):
+        run_trial(ledger, key, None)
+    assert num_queries() == with_one
+
+
+def test_those_who_look_at_once_share_a_page_until_something_is_new(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = StudyPages(ledger, fresh_s=60.0)
+
+    def look() -> StudyView:
+        return pages.page(STUDY, root="", ray_url="")[0]
+
+    first = look()
+    run_trial(ledger, "search/sgd/r00/p00", finished())
+    assert look() is first
+    later = time.monotonic() + 61.0
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    second = look()
+    assert second.tally.finished == 1
+    ledger.set_study_state(STUDY, StudyState.STOPPED)
+    assert look().state is StudyState.STOPPED
+    ledger.record_event(STUDY, "attempt_failed", {"reason": "Look here."})
+    assert look().failures.num_all == 1
+    assert pages.page(STUDY, root="/under", ray_url="")[1] is not pages.page(STUDY, root="", ray_url="")[1]
+
+
+def test_the_list_of_studies_counts_trials_and_reads_none(
+    ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_trial(ledger, "search/sgd/r00/p00", finished())
+    run_trial(ledger, "search/sgd/r00/p01", ended(Outcome.DIVERGED))
+    run_trial(ledger, "search/sgd/r00/p02", None)
+    shown = view(ledger, clock)
+    for name in ("trials", "trial_activity", "measurements"):
+        monkeypatch.setattr(Ledger, name, lambda *_: pytest.fail("trials are read"))
+    (row,) = study_rows(ledger)
+    assert shown.phase is not None
+    assert (row.tally, row.phase, row.families) == (shown.tally, shown.phase.title, shown.families)
+    assert row.spent_s == shown.cost.spent_s == 2.5
+
+
 def test_studies_are_listed_the_newest_first(ledger: Ledger, clock: Clock) -> None:
     ledger.create_study("later", {"families": ["sgd"]}, "e" * 64, {})
-    rows = study_rows(ledger, now=clock.now)
+    rows = study_rows(ledger)
     assert [(row.name, row.state.value) for row in rows] == [("later", "planned"), ("reviews", "running")]
 
 
