@@ -32,9 +32,13 @@ from typing import Any
 import psutil
 import torch
 from scipy.stats import binom
+from torch.profiler import ProfilerActivity, profile
 
 RESULTS_DIR = Path(__file__).parent / "results"
 LEVEL = 0.95
+PROFILED_CALLS = 3
+NUM_OPS = 12
+"""Lines of a profile, besides the sum."""
 PACKAGES = ("torch", "transformers", "peft", "ray", "trialwright")
 
 Row = Mapping[str, Any]
@@ -166,6 +170,39 @@ def paired(
     return Paired(first_s=tuple(times[0]), second_s=tuple(times[1]))
 
 
+def profiled(
+    sides: Mapping[str, Callable[[], object]],
+    device: torch.device,
+    *,
+    by: str,
+    trials: Sequence[int] = (1, 1),
+) -> list[dict[str, Any]]:
+    """Operations of two sides, milliseconds that each takes of itself: their sum, then the largest.
+
+    Args:
+        sides: two of them by name, each called a few times. They give the columns `<name>_ms`, by `extra_ms` the first
+            is larger.
+        device: whose time counts.
+        by: the column that says what is large.
+        trials: among how many trials the time of each side is divided.
+    """
+    (first, ours_ms), (second, theirs_ms) = (
+        (name, _self_ms(side, device, number))
+        for (name, side), number in zip(sides.items(), trials, strict=True)
+    )
+
+    def row(op: str, ours: float, theirs: float) -> dict[str, Any]:
+        columns = {f"{first}_ms": ours, f"{second}_ms": theirs, "extra_ms": ours - theirs}
+        return {"op": op, **{name: round(value, 2) for name, value in columns.items()}}
+
+    def size(row: Row) -> float:
+        return float(row[by])
+
+    rows = [row(op, ours_ms.get(op, 0.0), theirs_ms.get(op, 0.0)) for op in ours_ms | theirs_ms]
+    total = row("all operations", sum(ours_ms.values()), sum(theirs_ms.values()))
+    return [total, *sorted(rows, key=size, reverse=True)[:NUM_OPS]]
+
+
 def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
     """Interval of the median from order statistics, which needs no assumption on the values' distribution.
 
@@ -214,6 +251,19 @@ def run(benchmark: Benchmark, arguments: Sequence[str] | None = None) -> None:
         RESULTS_DIR.mkdir(exist_ok=True)
         (RESULTS_DIR / f"{benchmark.name}.json").write_text(text, encoding="utf-8")
     sys.stdout.write(text)
+
+
+def _self_ms(side: Callable[[], object], device: torch.device, trials: int) -> dict[str, float]:
+    on_gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as recorded:
+        for _ in range(PROFILED_CALLS):
+            side()
+    divided = 1000 * PROFILED_CALLS * trials
+    return {
+        event.key: (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / divided
+        for event in recorded.key_averages()
+    }
 
 
 def _seconds(side: Callable[[], object], device: torch.device) -> float:

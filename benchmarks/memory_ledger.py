@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from study.ledger import Event
+from study.ledger import Event, StudyRecord, StudyState
 from study.records import Ending, Measurement, PlannedTrial, RungRecord, TrialRecord
 
 
@@ -17,6 +17,20 @@ class MemoryLedger:
         self._measurements: dict[str, dict[int, Measurement]] = {}
         self._rungs: list[RungRecord] = []
         self._events: list[Event] = []
+
+    def study(self, study: str) -> StudyRecord:
+        """A study that began with the clock, and of which nothing else is known."""
+        return StudyRecord(
+            uid="0",
+            name=study,
+            spec_digest="",
+            spec={},
+            manifest={},
+            plan=None,
+            state=StudyState.RUNNING,
+            created_at=0.0,
+            changed_at=0.0,
+        )
 
     def plan_trials(self, _study: str, planned: Sequence[PlannedTrial]) -> int:
         """Add the trials whose keys are new; how many were added."""
@@ -51,10 +65,10 @@ class MemoryLedger:
         mine = self._measurements.setdefault(measurement.trial, {})
         return mine.setdefault(measurement.step, measurement) is measurement
 
-    def measurements(self, _study: str, trial: str) -> list[Measurement]:
-        """Measurements of one trial by step."""
-        mine = self._measurements.get(trial, {})
-        return [mine[step] for step in sorted(mine)]
+    def measurements(self, _study: str, trial: str | None = None) -> list[Measurement]:
+        """Measurements of one trial, or of all, by step."""
+        trials = self._measurements.values() if trial is None else [self._measurements.get(trial, {})]
+        return [mine[step] for mine in trials for step in sorted(mine)]
 
     def record_rung(self, _study: str, rung: RungRecord) -> bool:
         """Keep a decision."""

@@ -9,11 +9,9 @@ take of themselves in a step of both sides.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from frame import Benchmark, Countdown, Goal, Paired, Result, Setting, paired, run
-from torch.profiler import ProfilerActivity, profile
+from frame import Benchmark, Countdown, Goal, Paired, Result, Setting, paired, profiled, run
 from transformers.utils import logging
 from workbenches import SEED, DType, random_workbench
 
@@ -27,8 +25,6 @@ FAMILIES = ("adamw", "radamw")
 PAIRS = 6
 ROWS, TOKENS = 8, 64
 PARAMS = {"lr": 1e-4, "router_lr": 1e-4, "num_experts": 20, "top_k": 10, "rank": 4}
-NUM_OPS = 12
-"""Lines of the profile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +52,8 @@ def measure(setting: Setting) -> Result:
         table.append({"dtype": dtype, "family": family, **found[-1].row("ours", "base")})
         countdown.turn(f"{dtype}, {family}: {table[-1]['ratio']:.2f} times")
         if len(found) == 1:
-            shares = _profile(sides, setting.device)
+            both = {"ours": sides.ours, "base": sides.bare}
+            shares = profiled(both, setting.device, by="extra_ms")
     return Result(ratios=found[0].ratios, table=table, more={"profile": shares})
 
 
@@ -86,37 +83,6 @@ def _batch(workbench: Workbench, step: int) -> Batch:
     """The rows that training would take."""
     rows = step_rows(workbench, NextStep(seed=SEED, step=step, micro_batch=ROWS))
     return make_batch(rows.pieces[0], workbench.foundation, rows.width)
-
-
-def _profile(sides: Sides, device: torch.device) -> list[dict[str, Any]]:
-    """Operations by the time they add to a step, milliseconds of their own on both sides."""
-    ours_ms, bare_ms = _self_ms(sides.ours, device), _self_ms(sides.bare, device)
-    rows = [
-        {
-            "op": name,
-            "ours_ms": round(ours_ms.get(name, 0.0), 2),
-            "base_ms": round(bare_ms.get(name, 0.0), 2),
-            "extra_ms": round(ours_ms.get(name, 0.0) - bare_ms.get(name, 0.0), 2),
-        }
-        for name in ours_ms | bare_ms
-    ]
-    return sorted(rows, key=_extra_ms, reverse=True)[:NUM_OPS]
-
-
-def _extra_ms(row: dict[str, Any]) -> float:
-    return float(row["extra_ms"])
-
-
-def _self_ms(side: Callable[[], object], device: torch.device) -> dict[str, float]:
-    on_gpu = device.type == "cuda"
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with profile(activities=activities) as recorded:
-        side()
-    events = recorded.key_averages()
-    return {
-        event.key: (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1000
-        for event in events
-    }
 
 
 BENCHMARK = Benchmark(

@@ -1,19 +1,22 @@
 """What do tracking, ledger and scheduling cost, beside training?
 
-Nothing trains here: trials report planted losses. The driver's own work is timed in its process: the coordinator with
-a SQLite ledger on this disk, for 1 to 256 trials at once, and once for a study of 10,000 trials with 256 at once. What
-tracking takes is the processor time of the tracker's thread while it ships to a real MLflow server, and the time that
-a look into the ledger of the large study takes, which the tracker keeps to a twentieth of one core. Ray Tune's own
-part is the rate at which real clients of a pack that never trains get through. The headline is the sum for one
-measurement over the time between two measurements of a typical trial.
+Nothing trains here: trials report planted losses. The driver's own work is timed in its process: the coordinator alone,
+without Ray, with a SQLite ledger on this disk, for 1 to 256 trials at once, and once for a study of 10,000 trials with
+256 at once. What tracking takes is the processor time of the tracker's thread while it ships to a real MLflow server,
+and the time that a look into the ledger of the large study takes, which the tracker keeps to a twentieth of one core.
+Ray Tune's own part is the rate at which real clients of a pack that never trains get through, as many as this machine
+has memory for. The headline is the sum for one measurement over the time between two measurements of a typical trial,
+for the number of clients at which it is largest. A trial's own cost is the time for which it keeps its lane idle, from
+the end of the trial before it to its own first measurement, before its first step: there the most clients have a pack
+that sleeps in place of training, and measure five times as often as typical trials. Where clients never pause, and a
+trial waits behind the others' measurements, it is `turnover_s`.
 """
 
 import itertools
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +26,7 @@ import psutil
 from frame import Benchmark, Goal, Result, Setting, run
 from local_mlflow import mlflow_server
 from planted import planted_life, planted_spec, short_spec
-from real_run import driver_limits
+from real_run import driver_limits, handover_between_trainings
 
 from study.coordinator import Coordinator, NoTrial
 from study.ledger import Ledger, StudyState
@@ -36,10 +39,15 @@ from study.tracking.shipping import Shipper
 from trainers.reports import Report
 
 EVAL_EVERY = 20
+CLIENT_BYTES = 200 * 2**20
+"""Of a client's process; `study.packs.client` asks Ray for as much."""
 MEASUREMENT_S = 5.0
 """Time between two measurements of a typical trial: 20 steps of 0.25 s, as SmolLM2-135M takes on two cores."""
 LANES = (1, 16, 64, 256)
-REAL_CLIENTS = (8, 32)
+REAL_CLIENTS = (8, 32, 48)
+CLIENTS_SHARE = 0.45
+"""Of the memory that is free: what Ray was seen to have for clients. Further ones would wait, and Ray would start and
+end processes for them all the time."""
 PER_TRIAL_GOAL_S = 0.3
 FLUSH_S = 120.0
 
@@ -97,13 +105,17 @@ def measure(setting: Setting) -> Result:
         table = [_driver_row(place, lanes, 0.02 if setting.quick else 0.15, setting) for lanes in LANES]
         large, large_row, look = _large(place, 0.02 if setting.quick else 3.6, setting)
         tracking = _tracking(place, 3 if setting.quick else 30, setting)
-        clients = (2,) if setting.quick else REAL_CLIENTS
-        tune = [driver_limits(place / f"{number}-clients", number, quick=setting.quick) for number in clients]
-    tune_s = max(
-        0.0, tune[0]["measurement_s"] - table[0]["measurement_ms"] / 1000
-    )  # beside the coordinator's part
+        tune = _ray_tune(place, (2,) if setting.quick else REAL_CLIENTS, setting)
+        handover_s = handover_between_trainings(
+            place / "training", int(tune[-1]["clients"]), quick=setting.quick
+        )
+    setting.say(
+        f"{tune[-1]['clients']} clients that train: {1000 * handover_s:.0f} ms between two trials of a lane"
+    )
+    slowest_s = max(row["measurement_s"] for row in tune)
+    tune_s = max(0.0, slowest_s - table[0]["measurement_ms"] / 1000)  # beside the coordinator's part
     spent = [part + tracking["thread_s_per_measurement"] + tune_s for part in _tenths(large.receive_s)]
-    per_trial_s = large.per_trial_s + tune[0]["turnover_s"] + tracking["thread_s_per_trial"]
+    per_trial_s = handover_s + tracking["thread_s_per_trial"]
     return Result(
         ratios=[seconds / MEASUREMENT_S for seconds in spent],
         table=[*table, large_row],
@@ -114,16 +126,37 @@ def measure(setting: Setting) -> Result:
             "measurement_of_a_typical_trial_s": MEASUREMENT_S,
             "look_at_the_large_study": look,
             "tracking": tracking,
+            "handover_s": handover_s,
             "ray_tune": tune,
         },
     )
+
+
+def _ray_tune(place: Path, numbers: Sequence[int], setting: Setting) -> list[dict[str, float]]:
+    """What Ray Tune takes with so many real clients, as far as this machine has memory for them."""
+    room = int(CLIENTS_SHARE * psutil.virtual_memory().available) // CLIENT_BYTES
+    rows = []
+    for clients in numbers:
+        if clients > room:
+            setting.say(
+                f"{clients} clients are left out: there is memory for {room} of {CLIENT_BYTES >> 20} MiB each."
+            )
+            continue
+        rows.append(driver_limits(place / f"{clients}-clients", clients, quick=setting.quick))
+        setting.say(
+            f"{clients} clients: {1000 * rows[-1]['measurement_s']:.1f} ms a measurement, "
+            f"{1000 * rows[-1]['turnover_s']:.0f} ms from a trial's start to its first"
+        )
+    return rows
 
 
 def _driver_row(place: Path, lanes: int, scale: float, setting: Setting) -> dict[str, Any]:
     spec = planted_spec(scale=scale, steps=60, eval_every=EVAL_EVERY)
     with _new_study(spec, place / f"{lanes}.db") as ledger:
         driven = drive(spec, ledger, lanes)
-    setting.say(f"{lanes} trials at once: {1000 * driven.measurement_s:.2f} ms a measurement")
+    setting.say(
+        f"coordinator alone, {lanes} trials at once: {1000 * driven.measurement_s:.2f} ms a measurement"
+    )
     return _row(driven, lanes, resident_before=None)
 
 
@@ -155,12 +188,12 @@ def _tracking(place: Path, trials: int, setting: Setting) -> dict[str, float]:
         tracker = Tracker(
             ledger_url=url, study=spec.name, tracking_uri=uri, artifacts_dir=place / "artifacts"
         )
-        began = time.monotonic()
+        began, others_s = time.monotonic(), _other_threads_s()
         tracker.start()
         driven = drive(spec, ledger, LANES[1], on_change=tracker.notify)
         drive_s = time.monotonic() - began
         backlog = tracker.flush(FLUSH_S)
-        shipped_s, thread_s = time.monotonic() - began, _thread_seconds("tracker of")
+        shipped_s, thread_s = time.monotonic() - began, _other_threads_s() - others_s
         tracker.close(FLUSH_S)
     if not backlog.is_empty:
         raise RuntimeError(f"MLflow has not received everything ({backlog.problem}).")
@@ -183,7 +216,7 @@ def _row(driven: Driven, lanes: int, resident_before: int | None) -> dict[str, A
     grown = None if resident_before is None else (_resident_bytes() - resident_before) / 2**20
     return {
         "trials": len(driven.trial_s),
-        "at_once": lanes,
+        "coordinator_alone_at_once": lanes,
         "measurements": len(driven.receive_s),
         "measurement_ms": 1000 * driven.measurement_s,
         "first_tenth_ms": 1000 * tenths[0],
@@ -214,11 +247,9 @@ def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - before
 
 
-def _thread_seconds(name: str) -> float:
-    """Processor seconds of the thread whose name begins so."""
-    number = next(thread.native_id for thread in threading.enumerate() if thread.name.startswith(name))
-    times = next(times for times in psutil.Process().threads() if times.id == number)
-    return float(times.user_time + times.system_time)
+def _other_threads_s() -> float:
+    """Processor seconds of all threads but this one: here the tracker's, with those that send for it."""
+    return time.process_time() - time.thread_time()
 
 
 def _resident_bytes() -> int:

@@ -12,8 +12,6 @@ import simulated_pack
 from planted import planted_life
 from simulated_pack import Costs
 
-import study.packs.actor
-from study.packs.actor import PackActor
 from study.records import Phase, PlannedTrial
 from trainers.reports import Report
 
@@ -91,31 +89,35 @@ class SleepingPack:
         return SimpleNamespace(lane=lane, key="", report=report, failure=None)
 
 
-class PlantedPackActor(PackActor):
-    """The real actor; only what would load torch is replaced, within its own process."""
-
-    def __init__(self, study: dict[str, Any], num_threads: int) -> None:
-        """Begin; `study` is what a `SleepingPack` takes as its bench."""
-        opening, pack = ModuleType("study.packs.opening"), ModuleType("trainers.pack")
-        vars(opening).update(open_bench=lambda study, _: study, trial_setup=lambda _, planned: planned)
-        vars(pack).update(Pack=SleepingPack)
-        sys.modules.update({"study.packs.opening": opening, "trainers.pack": pack})
-        super().__init__(study, num_threads)
-
-
 @contextmanager
 def planted_packs() -> Iterator[None]:
-    """Have every pack that is started within the block sleep in place of training."""
+    """Have every pack that is started within the block sleep in place of training.
+
+    Ray is imported here and not with this module: it reads its environment once, and `study.cluster.connected` sets it.
+    """
     from ray import cloudpickle
+
+    import study.packs.actor as actors
+
+    class PlantedPackActor(actors.PackActor):
+        """The real actor; only what would load torch is replaced, within its own process."""
+
+        def __init__(self, study: dict[str, Any], num_threads: int) -> None:
+            """Begin; `study` is what a `SleepingPack` takes as its bench."""
+            opening, pack = ModuleType("study.packs.opening"), ModuleType("trainers.pack")
+            vars(opening).update(open_bench=lambda study, _: study, trial_setup=lambda _, planned: planned)
+            vars(pack).update(Pack=SleepingPack)
+            sys.modules.update({"study.packs.opening": opening, "trainers.pack": pack})
+            super().__init__(study, num_threads)
 
     for module in (planted, simulated_pack, sys.modules[__name__]):
         cloudpickle.register_pickle_by_value(module)
-    real = study.packs.actor.PackActor
-    study.packs.actor.PackActor = PlantedPackActor  # type: ignore[misc]
+    real = actors.PackActor
+    actors.PackActor = PlantedPackActor  # type: ignore[misc]
     try:
         yield
     finally:
-        study.packs.actor.PackActor = real  # type: ignore[misc]
+        actors.PackActor = real  # type: ignore[misc]
 
 
 def _as_planned(told: Mapping[str, Any]) -> PlannedTrial:

@@ -2,7 +2,8 @@
 
 The simulation (`simulation.py`) has the real coordinator, rungs and phases. It is checked against real runs: real
 Ray, real pack actors and real clients of Ray Tune, whose packs sleep a known time in place of training, on one node
-and on two. What Ray Tune and the driver take is measured first, by packs that do nothing. The headline is the larger
+and on two. What Ray Tune and the driver take is measured first, by packs that do nothing, as in `overheads.py`: work
+from many clients, which keep the driver busy, and latency from as few as the real runs have. The headline is the larger
 of predicted and actual makespan over the smaller. Then a study of the standard tier, and one ten times as large, are
 simulated on stated GPUs with this machine's driver.
 """
@@ -32,11 +33,10 @@ GPU = Costs(
     latency_s=0.005,
 )
 """Stated, not measured: a GPU on which eight lanes do 2.9 times the steps of one."""
-TRIAL_S = 0.02
-"""The driver's work on a trial, as `overheads.py` finds it."""
+FEW_CLIENTS, MANY_CLIENTS = 4, 32
 LANES = 8
 GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
-GPUS_OF_TENFOLD = (1, 10, 100, 300, 1000)
+GPUS_OF_TENFOLD = (1, 100, 300, 1000)
 SLEEPING = Costs(
     step_s={1: 0.2, 2: 0.25, 4: 0.35}, evaluation_s=0.5, final_s=0.5, seat_s=0.1, latency_s=0.003
 )
@@ -50,16 +50,20 @@ def measure(setting: Setting) -> Result:
     quick = setting.quick
     shapes = REAL_SHAPES[:1] if quick else REAL_SHAPES
     sizes = {1.0: GPUS, 10.0: GPUS_OF_TENFOLD} if not quick else {0.05: (1, 4)}
-    progress = Countdown(setting, 1 + len(shapes) + sum(map(len, sizes.values())))
+    progress = Countdown(setting, 2 + len(shapes) + sum(map(len, sizes.values())))
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        limits = driver_limits(place / "limits", 2 if quick else 4, quick=quick)
-        progress.turn(f"the driver takes {1000 * limits['measurement_s']:.0f} ms a measurement")
-        driver: dict[str, Any] = {name: limits[name] for name in ("measurement_s", "turnover_s")}
-        driver["trial_s"] = TRIAL_S
+        limits = []
+        for clients in (2, 2) if quick else (FEW_CLIENTS, MANY_CLIENTS):
+            limits.append(driver_limits(place / f"limits-{len(limits)}", clients, quick=quick))
+            progress.turn(f"{clients} clients: {1000 * limits[-1]['measurement_s']:.1f} ms a measurement")
+        few, many = limits
+        driver: dict[str, Any] = {name: many[name] for name in ("measurement_s", "trial_s")}
+        driver["turnover_s"] = few["turnover_s"]
         checks = []
         for packs, lanes in shapes:
-            checks.append(_check(place / f"{packs}-{lanes}", replace(SLEEPING, **driver), packs, lanes))
+            spec = _checked_spec(3 if quick else 5)
+            checks.append(_check(spec, place / f"{packs}-{lanes}", replace(SLEEPING, **driver), packs, lanes))
             progress.turn(
                 f"{packs} packs of {lanes} lanes: predicted / actual {checks[-1]['predicted_over_actual']:.2f}"
             )
@@ -71,13 +75,19 @@ def measure(setting: Setting) -> Result:
     return Result(
         ratios=[max(one["predicted_over_actual"], 1 / one["predicted_over_actual"]) for one in checks],
         table=table,
-        more={"checks": checks, "driver": limits},
+        more={"checks": checks, "driver": driver, "limits": limits},
     )
 
 
-def _check(place: Path, costs: Costs, packs: int, lanes: int) -> dict[str, Any]:
+def _checked_spec(search: int) -> StudySpec:
+    """Two families' searches, and a confirmation of one seed fewer."""
+    return short_spec(
+        search=search, seeds=search - 1, steps=2 * EVAL_EVERY, eval_every=EVAL_EVERY, name="checked"
+    )
+
+
+def _check(spec: StudySpec, place: Path, costs: Costs, packs: int, lanes: int) -> dict[str, Any]:
     """Predicted and actual seconds from the first measurement to the last trial's end."""
-    spec = short_spec(search=6, seeds=6, steps=2 * EVAL_EVERY, eval_every=EVAL_EVERY, name="checked")
     predicted = _simulate(spec, costs, packs, lanes).makespan_s
     with _nodes(packs) as address:
         seen = run_really(spec, place, costs, packs=packs, lanes=lanes, address=address)

@@ -83,14 +83,16 @@ def quantile(values: Sequence[float], level: float) -> float:
 
 
 @contextmanager
-def service(home: Path) -> Iterator[str]:
+def service(home: Path, **environment: str) -> Iterator[str]:
     """A service in a process of its own; its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-c", SERVE, str(home), str(port)]
     with (home / "service.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603
+            command, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
+        )
     url = f"http://127.0.0.1:{port}"
     try:
         _wait_for(f"{url}/health/ready")

@@ -12,6 +12,8 @@ from tests.tiny import tiny_llama
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+MOST_PICTURE_BYTES = 200_000
 
 
 def test_every_command_it_names_exists():
@@ -27,11 +29,22 @@ def test_every_make_target_it_names_exists():
     assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
 
 
-@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]))
+@pytest.mark.parametrize("page", PAGES)
 def test_every_local_link_leads_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_every_picture_is_shown_with_words_for_it_and_is_small():
+    shown = {
+        (page.parent / target).resolve()
+        for page in PAGES
+        for target in re.findall(r"!\[[^\]]{10,}\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    }
+    kept = {path for path in (ROOT / "docs" / "images").rglob("*") if path.is_file()}
+    assert kept - shown == set()
+    assert {path.name for path in kept if path.stat().st_size > MOST_PICTURE_BYTES} == set()
 
 
 def test_its_example_runs(tmp_path):

@@ -16,17 +16,22 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from deploy.rehearsal.commands import ask_by_commands
 from deploy.rehearsal.network import ip
 from deploy.rehearsal.ports import free_port
 from deploy.rehearsal.running import RunningStack
 from deploy.rehearsal.stack import ROOT, read_stack
 from deploy.rehearsal.stand_ins import missing_tools
 from deploy.rehearsal.study import (
+    NAME,
+    NUM_RUNS,
+    NUM_TRIALS,
     Counts,
     count,
     launch_through_service,
     nodes_of_packs,
     status_of,
+    wait_for_the_driver,
     write_models,
 )
 
@@ -72,6 +77,16 @@ def _rehearse(folder: Path) -> None:
         _expect_closed_doors(urls)
         token = (folder / "secrets/service_token").read_text(encoding="utf-8")
         launch_through_service(urls["TRIALWRIGHT_PORT"], token, folder / "report", say)
+        access = {
+            urls["TRIALWRIGHT_PORT"]: {"TRIALWRIGHT_TOKEN_FILE": str(folder / "secrets/service_token")},
+            urls["DASHBOARD_PORT"]: {
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN_PATH": str(folder / "secrets/ray_token"),
+            },
+        }
+        ask_by_commands(NAME, access, folder)
+        say("trialwright status and report told the same at the service and at Ray's dashboard")
+        wait_for_the_driver(urls["TRIALWRIGHT_PORT"], token)
         _expect_results(running, urls["DASHBOARD_PORT"], (folder / "secrets/ray_token").read_text("utf-8"))
     except BaseException:
         _tell_all(running)
@@ -125,8 +140,10 @@ def _expect_results(running: RunningStack, dashboard: str, token: str) -> None:
     counts = count(*(running.containers[name] for name in ("postgres", "mlflow", "ray-head")))
     say(_sentence(counts))
     _expect("nodes with packs", len(nodes), NUM_WORKERS)
-    _expect("trials that ended", counts.ended, counts.trials)
-    for name in ("trials", "measurements", "runs", "artifacts", "checkpoints"):
+    _expect("trials", counts.trials, NUM_TRIALS)
+    _expect("trials that ended", counts.ended, NUM_TRIALS)
+    _expect("MLflow runs", counts.runs, NUM_RUNS)
+    for name in ("measurements", "artifacts", "checkpoints"):
         if not getattr(counts, name):
             raise RuntimeError(f"there are no {name} where the stack should keep them")
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,13 +49,13 @@ class Container:
         (self._folder / "hosts").write_text(hosts_file)
         (self._folder / "passwd").write_text(_passwd())
         (self._folder / "resolv.conf").write_text(RESOLVER)
-        (self._folder / "scratch").mkdir()
+        (self._folder / "scratch").mkdir(exist_ok=True)
         description = self._folder / "description.json"
         description.write_text(json.dumps(self._describe(stack, volumes)))
         unshare = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork"]
         inside = [sys.executable, "-I", str(Path(__file__).with_name("inside.py")), str(description)]
         self.began = time.monotonic()
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 ["ip", "netns", "exec", self._namespace, *unshare, *inside],  # noqa: S607
                 stdin=subprocess.DEVNULL,
@@ -81,22 +81,8 @@ class Container:
             command: program and arguments.
             timeout_s: seconds that it may take.
         """
-        init = self._init()
-        if init is None:
-            raise RuntimeError(f"{self.host} does not run: {self.last_lines()}")
-        enter = [
-            "nsenter",
-            f"--target={init}",
-            "--mount",
-            "--uts",
-            "--ipc",
-            "--net",
-            "--pid",
-            "--root",
-            "--wd",
-        ]
         return subprocess.run(  # noqa: S603
-            [*enter, *as_user(self.service), *command],
+            [*self._entering(), *command],
             env=self.service.environment | {"PATH": _path(self.service)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -104,6 +90,37 @@ class Container:
             timeout=timeout_s,
             check=False,
         )
+
+    def spawn(
+        self, command: Sequence[str], environment: Mapping[str, str], out: Path, err: Path
+    ) -> "subprocess.Popen[bytes]":
+        """Start a command inside, and do not wait for it: what is returned is its parent, with its exit code.
+
+        Args:
+            command: program and arguments.
+            environment: variables besides the service's.
+            out: file for what it says.
+            err: file for what it complains of.
+        """
+        with out.open("ab") as out_file, err.open("ab") as err_file:
+            return subprocess.Popen(  # noqa: S603
+                [*self._entering(), *command],
+                env=self.service.environment | {"PATH": _path(self.service)} | dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=out_file,
+                stderr=err_file,
+                start_new_session=True,
+            )
+
+    def pids(self) -> list[int]:
+        """Every process in its network namespace, where all of its descendants are."""
+        return [int(pid) for pid in ip("netns", "pids", self._namespace).split()]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to every process of it."""
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def last_lines(self, number: int = 15) -> str:
         """The end of its log."""
@@ -120,13 +137,19 @@ class Container:
         self._process.kill()
         self._process.wait(20)
         give_up_at = time.monotonic() + END_TIMEOUT_S
-        while pids := ip("netns", "pids", self._namespace).split():
+        while pids := self.pids():
             if time.monotonic() > give_up_at:
                 raise RuntimeError(f"processes of {self.host} do not end: {pids}")
-            for pid in map(int, pids):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            self.signal(signal.SIGKILL)
             time.sleep(0.05)
+
+    def _entering(self) -> list[str]:
+        """What precedes a command that runs inside."""
+        init = self._init()
+        if init is None:
+            raise RuntimeError(f"{self.host} does not run: {self.last_lines()}")
+        into = ("--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd")
+        return ["nsenter", f"--target={init}", *into, *as_user(self.service)]
 
     def _init(self) -> int | None:
         """Id of its first process on this machine."""

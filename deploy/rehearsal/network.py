@@ -33,6 +33,7 @@ class Networks:
         self._mark = f"trw{os.getpid()}"
         self._links = 0
         self._hosts: dict[str, dict[str, str]] = {}
+        self._outer: dict[str, list[str]] = {}
         self._bridges: dict[str, tuple[str, ipaddress.IPv4Network]] = {}
         self._internal = internal
 
@@ -60,10 +61,12 @@ class Networks:
         ip("netns", "add", namespace)
         ip("-n", namespace, "link", "set", "lo", "up")
         self._hosts[host] = {}
+        self._outer[host] = []
         for number, network in enumerate(networks):
             bridge, net = self._bridges[network]
             self._links += 1
             inner, outer = f"eth{number}", f"{self._mark}v{self._links}"
+            self._outer[host].append(outer)
             address = str(net[9 + len(self._hosts)])
             ip("link", "add", outer, "type", "veth", "peer", "name", inner, "netns", namespace)
             ip("link", "set", outer, "master", bridge, "up")
@@ -73,6 +76,16 @@ class Networks:
                 ip("-n", namespace, "route", "add", "default", "via", str(net[1]))
             self._hosts[host][network] = address
         return namespace
+
+    def cut(self, host: str) -> None:
+        """Let nothing pass between a host and all others, until `mend`."""
+        for outer in self._outer[host]:
+            ip("link", "set", outer, "down")
+
+    def mend(self, host: str) -> None:
+        """Undo `cut`."""
+        for outer in self._outer[host]:
+            ip("link", "set", outer, "up")
 
     def address(self, host: str, network: str) -> str:
         """A host's address in a network."""

@@ -59,6 +59,20 @@ class RunningStack:
         """Where a container is in a network."""
         return self._networks.address(host, network)
 
+    def start_again(self, host: str) -> None:
+        """End a container, if it still runs, and start it on its volumes, as an engine restarts one that ended."""
+        container = self.containers[host]
+        container.end()
+        container.start(self._stack, self._networks.hosts_file(host), self._folder / "volumes")
+
+    def cut(self, host: str) -> None:
+        """Let nothing pass between a container and all others, until `mend`."""
+        self._networks.cut(host)
+
+    def mend(self, host: str) -> None:
+        """Undo `cut`."""
+        self._networks.mend(host)
+
     def end(self) -> None:
         """End every process, the last started first, and remove namespaces and bridges."""
         for port in self._ports:

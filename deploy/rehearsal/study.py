@@ -1,17 +1,21 @@
 """The study of the rehearsal, tiny, with a random model; how it is launched, watched and counted."""
 
 import json
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from deploy.rehearsal.container import Container
 from tests.tiny import tiny_llama
+
+if TYPE_CHECKING:
+    from study.client import Client
 
 NAME = "rehearsal"
 STUDY_FILE = """
@@ -36,6 +40,11 @@ pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=sys.
 print(sum(len(page.get("Contents", ())) for page in pages))
 """
 _OPEN_FILE_MODE = 0o755
+_DRIVER_LEAVES_S = 120.0
+NUM_TRIALS = 16
+"""Of two families: six in the search each, and two seeds in the confirmation."""
+NUM_RUNS = 31
+"""In MLflow: of the study, two families, twelve configurations and their trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +81,7 @@ def write_models(folder: Path) -> None:
 
 
 def launch_through_service(url: str, token: str, out: Path, say: Callable[[str], None]) -> None:
-    """Create the study from outside, watch it until it ends, fetch its report.
+    """Create the study from outside, stop it midway, have it go on, watch it until it ends, fetch its report.
 
     Args:
         url: of the service, on this machine.
@@ -81,21 +90,75 @@ def launch_through_service(url: str, token: str, out: Path, say: Callable[[str],
         say: told of every change of state.
 
     Raises:
-        RuntimeError: the study did not finish.
+        RuntimeError: the study did not stop or finish, or something that had ended before changed afterwards.
     """
     from study.client import Client
 
     with Client(url, token) as client:
         client.create(yaml.safe_load(STUDY_FILE))
-        state = ""
         for document in client.watch(NAME):
-            if document["state"] != state:
-                state = document["state"]
-                say(f"study {state}")
-        if state != "finished":
-            raise RuntimeError(f"the study is {state!r}: {client.study(NAME)}")
+            if _num_ended(document):
+                say(client.stop(NAME)["told"])
+                break
+        _watch(client, "stopped", say)
+        before = {trial["trial"]: trial for trial in client.trials(NAME) if trial["outcome"]}
+        say(client.resume(NAME)["told"])
+        _watch(client, "finished", say)
+        after = {trial["trial"]: trial for trial in client.trials(NAME)}
+        say(f"{len(before)} of {len(after)} trials had ended when it was stopped")
+        _expect_kept(before, after)
         paths = client.report(NAME, ["html", "csv"], out)
         say(f"report fetched: {', '.join(sorted(path.name for path in paths.values()))}")
+
+
+def _num_ended(document: Mapping[str, Any]) -> int:
+    counts = document["phases"].values()
+    return sum(number for phase in counts for name, number in phase.items() if name != "planned")
+
+
+def _watch(client: "Client", until: str, say: Callable[[str], None]) -> None:
+    """Follow the study until nothing of it runs."""
+    state = ""
+    for document in client.watch(NAME):
+        if document["state"] != state:
+            state = document["state"]
+            say(f"study {state}")
+    if state != until:
+        raise RuntimeError(f"the study is {state!r} and not {until!r}: {client.study(NAME)}")
+
+
+def _expect_kept(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """What had ended when the study was stopped is as it was; all else has ended since."""
+    if not 0 < len(before) < len(after):
+        raise RuntimeError(
+            f"the study was not stopped midway: {len(before)} of {len(after)} trials had ended"
+        )
+    changed = [key for key, trial in before.items() if after[key] != trial]
+    unended = [key for key, trial in after.items() if not trial["outcome"]]
+    if changed or unended:
+        raise RuntimeError(
+            f"after the stop these trials ended again: {changed}, and these not at all: {unended}"
+        )
+
+
+def wait_for_the_driver(url: str, token: str) -> None:
+    """Wait until the driver has left, which brings MLflow up to date after the study's end.
+
+    Args:
+        url: of the service, on this machine.
+        token: for it.
+
+    Raises:
+        RuntimeError: it stays.
+    """
+    from study.client import Client
+
+    with Client(url, token) as client:
+        give_up_at = time.monotonic() + _DRIVER_LEAVES_S
+        while client.study(NAME)["driver"]:
+            if time.monotonic() > give_up_at:
+                raise RuntimeError(f"the driver is still there after {_DRIVER_LEAVES_S:.0f} s")
+            time.sleep(1)
 
 
 def count(postgres: Container, mlflow: Container, head: Container) -> Counts:

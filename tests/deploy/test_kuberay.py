@@ -14,6 +14,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from study.cluster import fit_packs
+from study.growth import GROWTH_VARIABLE, nodes_to_come
+from study.spec import Resources
 from tests.deploy.files import KUBERAY, ROOT
 
 CLUSTER_FIELDS = {
@@ -34,6 +37,7 @@ JOB_FIELDS = {
     "rayClusterSpec",
 }
 KUBERNETES = "1.37"
+TEMPLATE = ROOT / "study/template.yaml"
 
 
 def manifest(name: str) -> dict[str, Any]:
@@ -55,7 +59,9 @@ def container(group: dict[str, Any]) -> dict[str, Any]:
 def test_manifests_are_of_kuberays_schema(name: str, kind: str):
     folder = os.environ.get("KUBERAY_CRDS")
     if folder is None:
-        pytest.skip("KUBERAY_CRDS names no folder with KubeRay's CRDs")
+        pytest.skip(
+            "KUBERAY_CRDS names no folder with KubeRay's CRDs, which no package has: see docs/deploy.md"
+        )
     crd = yaml.safe_load((Path(folder) / f"ray.io_{kind}.yaml").read_text(encoding="utf-8"))
     (version,) = [one for one in crd["spec"]["versions"] if one["name"] == "v1"]
     schema = closed(version["schema"]["openAPIV3Schema"])
@@ -134,6 +140,35 @@ def test_trials_run_on_workers_that_come_and_go():
         assert group["minReplicas"] == group["replicas"] == 0 < group["maxReplicas"]
     assert container(groups["gpu"])["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert container(groups["gpu"])["image"].endswith("-gpu")
+
+
+def test_the_head_says_what_its_workers_may_grow_to(monkeypatch: pytest.MonkeyPatch):
+    (said,) = [
+        one["value"] for one in container(CLUSTER["headGroupSpec"])["env"] if one["name"] == GROWTH_VARIABLE
+    ]
+    monkeypatch.setenv(GROWTH_VARIABLE, said)
+    groups = [
+        (group["maxReplicas"], container(group)["resources"]["limits"])
+        for group in CLUSTER["workerGroupSpecs"]
+    ]  # KubeRay's operator and autoscaler take Ray's CPUs and GPUs from a container's limits
+    assert nodes_to_come() == [
+        {"CPU": int(limits["cpu"]), "GPU": int(limits.get("nvidia.com/gpu", 0))}
+        for number, limits in groups
+        for _ in range(number)
+    ]
+
+
+@pytest.mark.parametrize("resources", ["packs: auto", "packs: 8, gpus_per_pack: 1, cpus_per_pack: 4"])
+def test_a_study_as_it_is_begun_waits_for_gpu_workers(monkeypatch: pytest.MonkeyPatch, resources: str):
+    (said,) = [
+        one["value"] for one in container(CLUSTER["headGroupSpec"])["env"] if one["name"] == GROWTH_VARIABLE
+    ]
+    monkeypatch.setenv(GROWTH_VARIABLE, said)
+    template = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))["resources"]
+    wishes = Resources(**(template | yaml.safe_load(f"{{{resources}}}")))
+    head = {"CPU": float(CLUSTER["headGroupSpec"]["rayStartParams"]["num-cpus"])}
+    packs = fit_packs(wishes, head, may_wait=True, to_come=nodes_to_come())
+    assert (packs.asked, packs.hoped, packs.device) == (8, 8, "cuda")
 
 
 def test_the_job_restores_or_starts():

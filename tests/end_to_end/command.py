@@ -36,7 +36,7 @@ phases:
   confirmation: {seeds: 2}
 resources: {packs: 1, lanes: 2}
 """
-"""About thirty trials of a second or less; learning rates up to 1e10, so that some diverge and some are stopped."""
+"""About thirty trials of a second or less; learning rates up to 1e10, so that some are stopped."""
 _MARK = "TRIALWRIGHT_TEST_MARK"
 
 
@@ -111,7 +111,7 @@ class Started:
         """Ctrl-C: the whole foreground group hears it."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def wait(self, timeout_s: float = 150.0) -> Ended:
+    def wait(self, timeout_s: float = 300.0) -> Ended:
         """Wait for its end."""
         try:
             code = self.process.wait(timeout_s)
@@ -139,6 +139,10 @@ class Started:
             except psutil.NoSuchProcess:
                 continue
 
+    def is_log(self, path: Path) -> bool:
+        """Whether a file holds what this command said."""
+        return path.stem == self._mark
+
     def _log(self, stream: str) -> Path:
         return self._folder / f"{self._mark}.{stream}"
 
@@ -156,7 +160,7 @@ def ledger_of(home: Path) -> Ledger:
     return Ledger.open(f"sqlite:///{home / 'ledger.db'}")
 
 
-def wait_until(ready: Callable[[], Any], started: Started, timeout_s: float = 120.0) -> None:
+def wait_until(ready: Callable[[], Any], started: Started, timeout_s: float = 300.0) -> None:
     """Wait until something holds, as long as the command runs."""
     give_up_at = time.monotonic() + timeout_s
     while not ready():

@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,21 +35,46 @@ class Head:
     """Of its Ray Client server."""
     home: Path
     """Where its jobs keep studies."""
+    gcs_address: str
+    """Which drivers of this machine join."""
+    mark: str
+    """What all its processes carry in their environment."""
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes of its cluster on this machine, itself included."""
+        return sum(process.name() == "raylet" for process in _marked(self.mark))
 
     def get(self, path: str, token: str = TOKEN) -> Any:
         """What its dashboard answers."""
+        return self._ask("GET", path, token)
+
+    def stop_job(self, job_id: str) -> None:
+        """What `ray job stop` does."""
+        self._ask("POST", f"/api/jobs/{job_id}/stop", TOKEN)
+
+    def _ask(self, method: str, path: str, token: str) -> Any:
         headers = {"Authorization": f"Bearer {token}"}
-        request = urllib.request.Request(self.address + path, headers=headers)  # noqa: S310 (our own server)
+        request = urllib.request.Request(self.address + path, headers=headers, method=method)  # noqa: S310 (ours)
         with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
             return json.loads(answer.read())
 
 
 @contextmanager
-def ray_head(folder: Path, **environment: str) -> Iterator[Head]:
+def ray_head(
+    folder: Path, *, num_cpus: int = 2, options: Sequence[str] = (), gcs_port: int = 0, **environment: str
+) -> Iterator[Head]:
     """A head whose every process is ended by its own id, with variables that its jobs inherit."""
     mark = uuid4().hex
     ports = {name: free_port() for name in ("gcs", "dashboard", "client", "agent")}
-    options = ["--head", "--num-cpus=2", "--include-dashboard=true", "--dashboard-host=127.0.0.1"]
+    ports["gcs"] = gcs_port or ports["gcs"]
+    options = [
+        *options,
+        "--head",
+        f"--num-cpus={num_cpus}",
+        "--include-dashboard=true",
+        "--dashboard-host=127.0.0.1",
+    ]
     options += [f"--port={ports['gcs']}", f"--dashboard-port={ports['dashboard']}"]
     options += [
         f"--ray-client-server-port={ports['client']}",
@@ -84,7 +109,7 @@ def ray_head(folder: Path, **environment: str) -> Iterator[Head]:
             start_new_session=True,
         )
     urls = (f"http://127.0.0.1:{ports['dashboard']}", f"ray://127.0.0.1:{ports['client']}")
-    head = Head(*urls, home=folder / "home")
+    head = Head(*urls, home=folder / "home", gcs_address=f"127.0.0.1:{ports['gcs']}", mark=mark)
     try:
         _wait_for(head, process, folder / "head.log")
         yield head

@@ -41,9 +41,13 @@ class PlantedActor:
     def ping(self, *_: Any) -> dict[str, str]:
         """Always ready."""
         ready = {"instance": self._instance, "state": State.READY.value, "failure": ""}
-        return ready | {"node": "127.0.0.1", "node_id": get_runtime_context().get_node_id()}
+        return ready | {
+            "node": "127.0.0.1",
+            "node_id": get_runtime_context().get_node_id(),
+            "device": "planted",
+        }
 
-    def seat(self, ticket: str, planned: Mapping[str, Any]) -> None:
+    def seat(self, ticket: str, planned: Mapping[str, Any], *_: Any) -> None:
         """Take up a trial."""
         trial = PlannedTrial(
             key=planned["key"],

@@ -29,7 +29,14 @@ def test_help_takes_under_a_second(arguments):
 @pytest.mark.parametrize(
     "arguments",
     [
-        *[("--help",), ("launch", "--help"), ("status", "--help"), ("serve", "--help"), ("token", "--help")],
+        *[
+            ("--help",),
+            ("launch", "--help"),
+            ("status", "--help"),
+            ("serve", "--help"),
+            ("token", "--help"),
+            ("reproduce", "-h"),
+        ],
         *[("families",), ("init", os.devnull)],
     ],
 )
@@ -54,7 +61,7 @@ def test_quick_commands_load_no_heavy_library(arguments):
     "command",
     [
         *["init", "plan", "launch", "resume", "status", "stop", "report", "compare", "families", "tasks"],
-        *["serve", "token"],
+        *["serve", "token", "reproduce"],
     ],
 )
 def test_every_command_explains_itself(command):

@@ -22,6 +22,7 @@ from study.ledger import Ledger, RunKind, StudyState
 from study.records import Outcome, Phase
 from tests.end_to_end.command import (
     STUDY,
+    STUDY_FILE,
     Ended,
     Started,
     ledger_of,
@@ -32,7 +33,7 @@ from tests.end_to_end.command import (
 )
 from tests.study.simulation import content
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 MLFLOW_STATUS = {
     Outcome.FINISHED: "FINISHED",
     Outcome.DIVERGED: "FINISHED",
@@ -78,7 +79,11 @@ def mlflow_statuses(home: Path) -> Counter[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_place(tmp_path_factory.mktemp("place"))
+    """With a narrow bound on the loss, so that some trials diverge on every processor."""
+    place = make_place(tmp_path_factory.mktemp("place"))
+    narrow = STUDY_FILE.replace("checkpoint_every: 2}", "checkpoint_every: 2, divergence_factor: 1.02}")
+    (place / "study.yaml").write_text(narrow)
+    return place
 
 
 @pytest.fixture(scope="module")
@@ -132,14 +137,14 @@ def _knock_without_token(started: Started) -> str:
 
 @pytest.fixture(scope="module")
 def disturbed(place: Path) -> Iterator[Story]:
-    """The same study: Ctrl-C, a killed driver, `stop`, a killed worker, each in a launch of its own."""
+    """The same study: a killed worker and Ctrl-C, a killed driver, `stop`, and the rest."""
     story = Story(home=place / "disturbed")
     home = ("--home", str(story.home))
     chapters = {
-        "interrupted": (("launch", "study.yaml"), 3, _interrupt),
-        "killed": (("launch", "study.yaml"), 2, _kill_driver),
-        "stopped": (("launch", "study.yaml"), 2, _stop),
-        "resumed": (("resume", STUDY), 0, _kill_worker),
+        "interrupted": (("launch", "study.yaml"), 0, _kill_worker_and_interrupt),
+        "killed": (("launch", "study.yaml"), 1, _kill_driver),
+        "stopped": (("launch", "study.yaml"), 1, _stop),
+        "resumed": (("resume", STUDY), 0, lambda *_: None),
     }
     for chapter, (command, num_more, disturb) in chapters.items():
         enough = num_ended(story.home) + num_more
@@ -153,7 +158,10 @@ def disturbed(place: Path) -> Iterator[Story]:
     return story
 
 
-def _interrupt(place: Path, story: Story, started: Started) -> None:
+def _kill_worker_and_interrupt(place: Path, story: Story, started: Started) -> None:
+    _kill_worker(story, started)
+    enough = num_ended(story.home) + 2
+    wait_until(lambda: num_ended(story.home) >= enough, started)
     story.ends["second"] = run(place, "launch", "study.yaml", "--home", str(story.home))
     started.interrupt()
 
@@ -166,12 +174,15 @@ def _stop(place: Path, story: Story, started: Started) -> None:
     story.ends["stop"] = run(place, "stop", STUDY, "--home", str(story.home))
 
 
-def _kill_worker(place: Path, story: Story, started: Started) -> None:
+def _kill_worker(story: Story, started: Started) -> None:
     """Kill workers that train, until one was lost in the middle of a trial, as the ledger says."""
 
     def lost() -> bool:
+        if not (story.home / "ledger.db").exists():
+            return False
         with ledger_of(story.home) as ledger:
-            return any(event.kind == "attempt_failed" for event in ledger.events(STUDY))
+            is_there = any(study.name == STUDY for study in ledger.studies())
+            return is_there and any(event.kind == "attempt_failed" for event in ledger.events(STUDY))
 
     while not lost():
         wait_until(started.clients, started)
@@ -193,7 +204,7 @@ def test_every_planned_trial_ends_in_an_outcome_and_some_diverge(twin, ledger):
     assert twin.states["launch"] is StudyState.FINISHED
     records = ledger.trials(STUDY)
     outcomes = Counter(record.ending.outcome for record in records)
-    assert outcomes[Outcome.DIVERGED] >= 3
+    assert outcomes[Outcome.DIVERGED] >= 2
     assert outcomes[Outcome.STOPPED] >= 1
     assert outcomes[Outcome.FINISHED] >= 10
     assert outcomes[Outcome.INFRA_FAILED] == outcomes[Outcome.OUT_OF_MEMORY] == 0
@@ -320,16 +331,16 @@ def test_stop_ends_a_running_study_from_another_process(disturbed):
 
 
 def test_a_killed_worker_is_replaced_and_its_trial_tried_again(disturbed):
-    assert disturbed.ends["resumed"].code == 0, disturbed.ends["resumed"].err
     with ledger_of(disturbed.home) as opened:
         (event, *_) = [event for event in opened.events(STUDY) if event.kind == "attempt_failed"]
         record = opened.trial(STUDY, event.detail["trial"])
-    assert re.search("died|is unavailable", event.detail["reason"])
+    assert re.search("died|is unavailable|process ended", event.detail["reason"])
     assert record.ending.outcome in {Outcome.FINISHED, Outcome.STOPPED, Outcome.DIVERGED}
     assert record.attempts >= 2
 
 
 def test_a_disturbed_study_ends_as_its_undisturbed_twin(twin, disturbed, ledger):
+    assert disturbed.ends["resumed"].code == 0, disturbed.ends["resumed"].err
     with ledger_of(disturbed.home) as opened:
         mine, theirs = content(opened, STUDY), content(ledger, STUDY)
     assert mine["trials"] == theirs["trials"]

@@ -14,10 +14,10 @@ import pytest
 from search_spaces.errors import SpecError
 from study.cluster import check_address
 from study.ledger import StudyState
-from tests.end_to_end.command import STUDY, STUDY_FILE, ledger_of, make_place, run
+from tests.end_to_end.command import STUDY, STUDY_FILE, Started, ledger_of, make_place, run, wait_until
 from tests.study.servers import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 ACCESS = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "5e" * 32,
@@ -68,10 +68,26 @@ def _wait_for(address: str, head: "subprocess.Popen[bytes]") -> None:
     pytest.fail("Ray's head did not start")
 
 
-def test_a_study_runs_on_a_cluster_and_leaves_it_running(tmp_path: Path, address: str):
+def num_started(home: Path) -> int:
+    if not (home / "ledger.db").exists():
+        return 0
+    with ledger_of(home) as ledger:
+        return sum(record.attempts for record in ledger.trials(STUDY)) if ledger.studies() else 0
+
+
+def test_a_study_runs_on_a_cluster_hears_sigterm_and_leaves_it_running(tmp_path: Path, address: str):
     place = make_place(tmp_path)
     (place / "study.yaml").write_text(STUDY_FILE.replace("trials: 6", "trials: 2"))
     command = ("launch", "study.yaml", "--home", "home", "--phase", "search", "--address", address)
+    terminated = Started(place, *command, **ACCESS)
+    try:
+        wait_until(lambda: num_started(place / "home"), terminated)
+        terminated.process.terminate()
+        ended = terminated.wait()
+    finally:
+        terminated.clean_up()
+    assert ended.code == 130, ended.err
+    assert "Study tiny is interrupted (SIGTERM was received)" in ended.out
     ended = run(place, *command, **ACCESS)
     assert ended.code == 0, ended.err
     with ledger_of(place / "home") as ledger:

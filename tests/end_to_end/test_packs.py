@@ -23,7 +23,7 @@ from tests.end_to_end.command import (
 from tests.end_to_end.nodes import two_nodes
 from tests.study.object_store import object_store
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SEARCH = STUDY_FILE[: STUDY_FILE.index("  sensitivity")]
 """Twelve trials with rungs."""
 STEADY_LR, LAST_RUNG = 100.0, 4
@@ -131,6 +131,11 @@ def test_trials_of_a_lost_node_go_on_on_the_other_from_their_checkpoints_in_a_st
         assert_alike(found(ledger), alone)
         assert num_lost(home) >= 1
         assert all(trial.pack is not None and trial.node for trial in ledger.trial_activity(STUDY))
+        manifest = ledger.study(STUDY).manifest
+        assert manifest["precision"]["mode"] == "highest"
+        nodes_of_packs = {trial.node for trial in ledger.trial_activity(STUDY)}
+        assert nodes_of_packs <= manifest["pack_devices"].keys()
+        assert all(" with " in device for device in manifest["pack_devices"].values())
         told = [(event.kind, event.detail.get("pack")) for event in ledger.events(STUDY)]
         assert {("pack_ready", 0), ("pack_ready", 1)} <= set(told)
         assert sum(kind == "pack_lost" for kind, _ in told) == 1

@@ -32,16 +32,17 @@ phases:
     lr_slice:
       step_decades: 1
       window:
-        sgd: [1.0e-3, 1.0e+2]
-        rsgd: [1.0e-5, 1.0]
-        grsgd: [1.0e-5, 1.0]
+        sgd: [1.0e-1, 1.0]
+        rsgd: [1.0e-3, 1.0e-2]
+        grsgd: [1.0e-3, 1.0e-2]
         adamw: [1.0e-6, 1.0e-1]
         radamw: [1.0e-6, 1.0e-1]
         gradamw: [2.5e-6, 2.5e-1]
   confirmation: {seeds: 8}
-resources: {packs: 1, lanes: 1}
+resources: {packs: 1, lanes: 4}
 claims: claims.yaml
 """
+"""Slices are as wide as the claims about widths need; the families that none of these names have one learning rate."""
 CLAIMS_FILE = """
 claims_version: 1
 study: planted
@@ -108,10 +109,10 @@ def launch(place: Path, home: str) -> Ended:
 
 
 def killed_halfway(place: Path, home: str) -> int:
-    """Kill every process of a launch once a hundred trials and more have ended; how many had."""
+    """Kill every process of a launch once a good hundred trials have ended; how many had."""
     started = StartedPlanted(place, "launch", "study.yaml", "--home", home, PYTHONPATH=ROOT)
     try:
-        wait_until(lambda: num_ended(place / home) > 150, started, timeout_s=300)
+        wait_until(lambda: num_ended(place / home) > 110, started, timeout_s=300)
     finally:
         started.clean_up()
         started.process.wait(60)
@@ -175,7 +176,7 @@ def test_the_interruption_fell_into_the_middle(planted):
     total = sum(
         n for families in planted.whole["trials"].values() for one in families.values() for n in one.values()
     )
-    assert 150 < planted.ended_before_the_kill < total - 100
+    assert 110 < planted.ended_before_the_kill < total - 100
 
 
 def test_killed_and_resumed_the_verdicts_are_the_same_to_the_digit(planted):

@@ -11,7 +11,7 @@ from tests.end_to_end.command import Ended, Started, ledger_of, make_place, run,
 from tests.end_to_end.nodes import two_nodes
 from tests.end_to_end.planted_worker import SECONDS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 ROOT = str(Path(__file__).parents[2])
 STUDY_FILE = """
 name: NAME
