@@ -26,9 +26,6 @@ def study_status(ledger: Ledger, study: str) -> tuple[dict[str, Any], str]:
     record = ledger.study(study)
     tallies = ledger.trial_tallies(study)
     holder = ledger.holder(study)
-    state = record.state
-    if state is StudyState.RUNNING and holder is None:
-        state = StudyState.INTERRUPTED
     counted = (record.plan or {}).get("trial_counts", {})
     phases = {}
     for phase in Phase:
@@ -44,7 +41,7 @@ def study_status(ledger: Ledger, study: str) -> tuple[dict[str, Any], str]:
             }
     document = {
         "study": study,
-        "state": state.value,
+        "state": record.state_under(holder).value,
         "driver": f"process {holder.pid} on {holder.host}" if holder else None,
         "phases": phases,
         "running": ledger.running_trials(study) if holder else [],

@@ -45,6 +45,12 @@ def holder(connection: Connection, study_id: int) -> Claim | None:
     return _claim(row)
 
 
+def living(connection: Connection, now: float) -> dict[int, Claim]:
+    """Row number of each study that is driven → its driver, which gave a sign of life."""
+    held = {row.study_id: _claim(row) for row in connection.execute(select(schema.claim))}
+    return {number: claim for number, claim in held.items() if is_alive(claim, now=now)}
+
+
 def running_on(connection: Connection, cluster: str) -> list[Claim]:
     """Claims, alive or not, on running studies that used a Ray cluster last."""
     event = schema.event.c

@@ -14,7 +14,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine
 
 from search_spaces.errors import SpecError
-from study.ledger import access, activity, claims, measurements, studies, tracked, trials
+from study.ledger import access, activity, claims, measurements, standings, studies, tracked, trials
 from study.ledger.engine import open_engine, shown, transaction
 from study.ledger.rows import (
     Attempt,
@@ -23,6 +23,7 @@ from study.ledger.rows import (
     RunKind,
     Scope,
     StudyRecord,
+    StudyStanding,
     StudyState,
     Token,
     TrackedRun,
@@ -131,7 +132,12 @@ class Ledger:
     def studies(self) -> list[StudyRecord]:
         """All studies, the oldest first."""
         with self._reading() as connection:
-            return studies.listed(connection)
+            return list(studies.listed(connection).values())
+
+    def standings(self) -> list[StudyStanding]:
+        """All studies with where they stand, the oldest first."""
+        with self._reading() as connection:
+            return standings.listed(connection, self._clock())
 
     def set_study_state(self, name: str, state: StudyState) -> None:
         """Say where a study stands; leaving `running` ends its open attempts."""
@@ -222,15 +228,11 @@ class Ledger:
         with self._reading() as connection:
             return trials.attempts(connection, studies.find(connection, study), key)
 
-    def trial_counts(self) -> dict[str, dict[str | None, int]]:
-        """How many trials of each study ended in which way; those that have not ended under None."""
-        with self._reading() as connection:
-            return trials.counts(connection)
-
     def trial_tallies(self, study: str) -> list[TrialTally]:
         """A study's trials counted by phase, family and outcome, by the first of each in planned order."""
         with self._reading() as connection:
-            return trials.tallies(connection, studies.find(connection, study))
+            study_id = studies.find(connection, study)
+            return trials.tallies(connection, study_id).get(study_id, [])
 
     def start_attempt(self, study: str, key: str) -> int:
         """Note that a trial starts; the number of the attempt, 1 for the first.

@@ -1,6 +1,6 @@
 """What the ledger holds besides the records that every part exchanges."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -36,6 +36,24 @@ class RunKind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Who drives a study."""
+
+    owner: str
+    """Name that the driver gave itself."""
+    host: str
+    machine: str
+    """Name of the host's boot and process space: pids are comparable only where it is equal."""
+    pid: int
+    process_started_at: float
+    """Unix time in seconds; tells a process from a later one with its pid."""
+    claimed_at: float
+    """Unix time in seconds."""
+    heartbeat_at: float
+    """Unix time in seconds of the last sign of life."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyRecord:
     """A study as the ledger holds it."""
 
@@ -54,6 +72,12 @@ class StudyRecord:
     changed_at: float
     """Unix time in seconds of the last change of state."""
 
+    def state_under(self, holder: Claim | None) -> StudyState:
+        """Where it stands under its living driver: if that has died it is interrupted, whatever was written last."""
+        if self.state is StudyState.RUNNING and holder is None:
+            return StudyState.INTERRUPTED
+        return self.state
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
@@ -63,24 +87,6 @@ class Event:
     detail: Mapping[str, Any]
     recorded_at: float
     """Unix time in seconds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """Who drives a study."""
-
-    owner: str
-    """Name that the driver gave itself."""
-    host: str
-    machine: str
-    """Name of the host's boot and process space: pids are comparable only where it is equal."""
-    pid: int
-    process_started_at: float
-    """Unix time in seconds; tells a process from a later one with its pid."""
-    claimed_at: float
-    """Unix time in seconds."""
-    heartbeat_at: float
-    """Unix time in seconds of the last sign of life."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +119,24 @@ class TrialTally:
     number: int
     device_seconds: float
     """All of theirs together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStanding:
+    """A study with what a list of studies must know of it."""
+
+    record: StudyRecord
+    holder: Claim | None
+    """The living driver; absent where there is none."""
+    tallies: Sequence[TrialTally]
+    """By the first trial of each in planned order."""
+    num_running: int
+    """Trials that the driver has started and that have not ended."""
+
+    @property
+    def state(self) -> StudyState:
+        """Where it stands."""
+        return self.record.state_under(self.holder)
 
 
 @dataclass(frozen=True, kw_only=True)

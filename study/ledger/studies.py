@@ -77,9 +77,9 @@ def get(connection: Connection, name: str) -> StudyRecord:
     return _record(connection.execute(select(schema.study).where(_S.id == number)).one())
 
 
-def listed(connection: Connection) -> list[StudyRecord]:
-    """All studies, the oldest first."""
-    return [_record(row) for row in connection.execute(select(schema.study).order_by(_S.id))]
+def listed(connection: Connection) -> dict[int, StudyRecord]:
+    """All studies by their row numbers, the oldest first."""
+    return {row.id: _record(row) for row in connection.execute(select(schema.study).order_by(_S.id))}
 
 
 def set_fields(connection: Connection, number: int, **fields: Any) -> None:

@@ -59,38 +59,27 @@ def listed(
     return [as_record(row) for row in connection.execute(query)]
 
 
-def counts(connection: Connection) -> dict[str, dict[str | None, int]]:
-    """Study and outcome to the number of its trials."""
-    query = (
-        select(schema.study.c.name, _T.outcome, func.count())
-        .join(schema.trial, _T.study_id == schema.study.c.id)
-        .group_by(schema.study.c.name, _T.outcome)
-    )
-    found: dict[str, dict[str | None, int]] = {}
-    for name, outcome, number in connection.execute(query):
-        found.setdefault(name, {})[outcome] = number
-    return found
-
-
-def tallies(connection: Connection, study_id: int) -> list[TrialTally]:
-    """A study's trials counted by phase, family and outcome, by the first of each in planned order."""
-    groups = (_T.phase, _T.family, _T.outcome)
+def tallies(connection: Connection, study_id: int | None = None) -> dict[int, list[TrialTally]]:
+    """Row number of each study, or of one → its trials by phase, family and outcome, the first planned first."""
+    groups = (_T.study_id, _T.phase, _T.family, _T.outcome)
     query = (
         select(*groups, func.count(), func.coalesce(func.sum(_T.device_seconds), 0.0))
-        .where(_T.study_id == study_id)
         .group_by(*groups)
         .order_by(func.min(_T.id))
     )
-    return [
-        TrialTally(
+    if study_id is not None:
+        query = query.where(_T.study_id == study_id)
+    found: dict[int, list[TrialTally]] = {}
+    for owner, phase, family, outcome, number, seconds in connection.execute(query):
+        tally = TrialTally(
             phase=Phase(phase),
             family=family,
             outcome=None if outcome is None else Outcome(outcome),
             number=number,
             device_seconds=seconds,
         )
-        for phase, family, outcome, number, seconds in connection.execute(query)
-    ]
+        found.setdefault(owner, []).append(tally)
+    return found
 
 
 def get(connection: Connection, study_id: int, key: str) -> TrialRecord:

@@ -62,25 +62,16 @@ class _Studies(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Studies by state, trials by outcome."""
-        states = Count(_state(self._ledger, name, state) for name, state in self._states())
+        standings = self._ledger.standings()
+        states = Count(one.state for one in standings)
         studies = GaugeMetricFamily("trialwright_studies", "Studies of the ledger.", labels=["state"])
         for state in StudyState:
             studies.add_metric([state.value], states[state])
         yield studies
         outcomes: Count[str] = Count()
-        for numbers in self._ledger.trial_counts().values():
-            outcomes.update({outcome or OPEN: number for outcome, number in numbers.items()})
+        for one in standings:
+            outcomes.update({tally.outcome or OPEN: tally.number for tally in one.tallies})
         trials = GaugeMetricFamily("trialwright_trials", "Trials of the ledger.", labels=["outcome"])
         for name in (*(outcome.value for outcome in Outcome), OPEN):
             trials.add_metric([name], outcomes[name])
         yield trials
-
-    def _states(self) -> list[tuple[str, StudyState]]:
-        return [(record.name, record.state) for record in self._ledger.studies()]
-
-
-def _state(ledger: Ledger, name: str, state: StudyState) -> StudyState:
-    """Where a study stands; one whose driver died is interrupted."""
-    if state is StudyState.RUNNING and ledger.holder(name) is None:
-        return StudyState.INTERRUPTED
-    return state

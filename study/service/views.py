@@ -1,11 +1,10 @@
 """What the API and the pages both show of studies, as plain JSON read from the ledger."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from study.ledger import Ledger, StudyRecord, StudyState
+from study.ledger import Ledger, StudyStanding, StudyState
 from study.service.launcher import DRIVER_FAILED, SUBMITTED
 from study.status import study_status
 
@@ -37,8 +36,7 @@ def status_document(ledger: Ledger, study: str) -> dict[str, Any]:
 
 def studies_list(ledger: Ledger) -> list[dict[str, Any]]:
     """All studies with where they stand, the newest first."""
-    counts = ledger.trial_counts()
-    return [_summary(ledger, record, counts.get(record.name, {})) for record in reversed(ledger.studies())]
+    return [_summary(standing) for standing in reversed(ledger.standings())]
 
 
 def watched(ledger: Ledger, study: str, *, now: float | None = None) -> Watched:
@@ -92,18 +90,15 @@ def driver_problem(ledger: Ledger, study: str) -> str:
     return last or "It ended without a word."
 
 
-def _summary(ledger: Ledger, record: StudyRecord, counts: Mapping[str | None, int]) -> dict[str, Any]:
-    state = record.state
-    if state is StudyState.RUNNING and ledger.holder(record.name) is None:
-        state = StudyState.INTERRUPTED
-    num_ended = sum(number for outcome, number in counts.items() if outcome is not None)
+def _summary(standing: StudyStanding) -> dict[str, Any]:
+    record = standing.record
     planned = int((record.plan or {}).get("num_trials", 0))
     return {
         "study": record.name,
-        "state": state.value,
+        "state": standing.state.value,
         "created_at": record.created_at,
         "changed_at": record.changed_at,
         "families": list(record.spec.get("families", ())),
-        "num_trials": max(planned, sum(counts.values())),
-        "num_ended": num_ended,
+        "num_trials": max(planned, sum(one.number for one in standing.tallies)),
+        "num_ended": sum(one.number for one in standing.tallies if one.outcome is not None),
     }

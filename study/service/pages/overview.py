@@ -3,10 +3,10 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from study.ledger import Ledger, StudyRecord, StudyState
+from study.ledger import Ledger, StudyStanding, StudyState
 from study.records import Outcome, Phase
 from study.service.pages.progress import PHASE_TITLES
-from study.service.pages.reading import planned_counts, state_of
+from study.service.pages.reading import planned_counts
 from study.service.pages.tallies import Tally, tally_of
 
 
@@ -28,16 +28,15 @@ class StudyRow:
 
 def study_rows(ledger: Ledger) -> tuple[StudyRow, ...]:
     """Every study, the newest first; trials are counted by the ledger and not read."""
-    return tuple(_row(ledger, record) for record in reversed(ledger.studies()))
+    return tuple(_row(standing) for standing in reversed(ledger.standings()))
 
 
-def _row(ledger: Ledger, record: StudyRecord) -> StudyRow:
-    holder = ledger.holder(record.name)
-    tallies = ledger.trial_tallies(record.name)
+def _row(standing: StudyStanding) -> StudyRow:
+    record = standing.record
     laid_out: Counter[tuple[Phase, str]] = Counter()
     outcomes: Counter[Outcome | None] = Counter()
     ended: Counter[Phase] = Counter()
-    for one in tallies:
+    for one in standing.tallies:
         laid_out[one.phase, one.family] += one.number
         outcomes[one.outcome] += one.number
         ended[one.phase] += 0 if one.outcome is None else one.number
@@ -45,14 +44,14 @@ def _row(ledger: Ledger, record: StudyRecord) -> StudyRow:
     named = [str(name) for name in record.spec.get("families", ())]
     return StudyRow(
         name=record.name,
-        state=state_of(record, holder),
+        state=standing.state,
         phase=next((PHASE_TITLES[phase] for phase, number in counts.items() if ended[phase] < number), ""),
         tally=tally_of(
             outcomes,
             planned=sum(counts.values()),
-            running=len(ledger.running_trials(record.name)) if holder else 0,
+            running=standing.num_running if standing.holder else 0,
         ),
         families=tuple(dict.fromkeys([*named, *(family for _, family in laid_out)])),
-        spent_s=sum(one.device_seconds for one in tallies),
+        spent_s=sum(one.device_seconds for one in standing.tallies),
         created_at=record.created_at,
     )

@@ -40,7 +40,7 @@ class Reading:
     @property
     def state(self) -> StudyState:
         """Where the study stands; one whose driver died is interrupted, whatever it wrote last."""
-        return state_of(self.record, self.holder)
+        return self.record.state_under(self.holder)
 
     @cached_property
     def families(self) -> tuple[str, ...]:
@@ -101,13 +101,6 @@ class Reading:
         for one in self.trials:
             found.setdefault(name_of(one), []).append(one)
         return found
-
-
-def state_of(record: StudyRecord, holder: Claim | None) -> StudyState:
-    """Where a study stands; one whose driver died is interrupted, whatever it wrote last."""
-    if record.state is StudyState.RUNNING and holder is None:
-        return StudyState.INTERRUPTED
-    return record.state
 
 
 def planned_counts(
