@@ -309,7 +309,10 @@ class _Drive:
             )
 
     def _tell_left(self, num_runs: int) -> None:
-        self.view.say(f"MLflow: {num_runs:,} runs at the most are still to come.")
+        if num_runs:
+            self.view.say(f"MLflow: {num_runs:,} runs at the most are still to come.")
+        else:
+            self.view.say("MLflow left a call without an answer: looking in a minute whether it came late.")
 
     def result(self, state: StudyState, *, did_anything: bool) -> Launch:
         """What this launch came to, with a report that is up to date."""

@@ -46,6 +46,10 @@ class RefusedError(TrialwrightError):
     """The store refuses this very call: go on with the next run."""
 
 
+class UnansweredError(RetryableError):
+    """The store gave no answer in time, and may yet do what it was asked for."""
+
+
 class TrackingStore:
     """One MLflow store. Every method raises RetryableError when nothing answers there."""
 
@@ -246,9 +250,20 @@ class TrackingStore:
                 raise (GoneError if "experiment" in error.message else DeletedError)(text) from None
             if error.error_code in {"INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST"}:
                 raise RefusedError(text) from None
-            raise RetryableError(text) from None
+            raise (UnansweredError if _timed_out(error) else RetryableError)(text) from None
         except Exception as error:  # noqa: BLE001 (no failure of the view may reach a study)
             raise RetryableError(reason(error, self._uri)) from None
+
+
+def _timed_out(error: BaseException | None) -> bool:
+    """Whether a call was sent and its answer was waited for in vain."""
+    from urllib3.exceptions import ReadTimeoutError
+
+    while error is not None:
+        if isinstance(error, ReadTimeoutError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _points(measurements: Sequence[Measurement]) -> list[Any]:

@@ -14,13 +14,15 @@ from search_spaces.errors import ClaimLostError, RetryableError
 from study.ledger import Ledger, RunKind
 from study.tracking.address import prepare_environment, reason, redact
 from study.tracking.shipping import Backlog, Shipper
-from study.tracking.store import TrackingStore
+from study.tracking.store import TrackingStore, UnansweredError
 
 _LOOK_EVERY_S = 15.0
 """Longest time in seconds between two looks into the ledger, told of a change or not."""
 _LOOK_SHARE = 0.05
 """Largest share of one core's time that looking into the ledger takes from the driver: a large study is looked at
 less often."""
+LATE_S = 60.0
+"""How long a store may still work on a call that it gave no answer to."""
 _TELL_EVERY_S = 20.0
 """Between two words on how far a long flush is."""
 _log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class Tracker:
         self._pass_s = 0.0
         self._arrived_at = 0.0
         self._num_left = 0
+        self._late_until = 0.0
         self._backlog = Backlog(num_runs=0, problem="nothing was shipped yet")
         self._thread = threading.Thread(target=self._run, name=f"tracker of {study}", daemon=True)
 
@@ -127,8 +130,16 @@ class Tracker:
             return self._backlog
 
     def close(self, timeout_s: float, tell: Callable[[int], object] = lambda _: None) -> Backlog:
-        """Flush, then end the thread; a call that hangs is left behind. Safe to call twice."""
+        """Flush, then end the thread; a call that hangs is left behind. Safe to call twice.
+
+        Where a call got no answer a short while ago, a last look for runs that it has made nevertheless comes after it.
+        """
         backlog = self.flush(timeout_s, tell)
+        late_s = self._late_until - time.monotonic()
+        if backlog.is_empty and late_s > 0 and timeout_s > 0:
+            tell(0)
+            time.sleep(late_s)
+            backlog = self.flush(timeout_s, tell)
         with self._state:
             self._closing = True
             self._state.notify_all()
@@ -159,6 +170,8 @@ class Tracker:
                     backlog = shipper.ship(store, verify=verify)
                     store = None if backlog.problem else store
                 except RetryableError as error:
+                    if isinstance(error, UnansweredError):
+                        self._late_until = time.monotonic() + LATE_S
                     store = None
                     backlog = Backlog(num_runs=shipper.pending(), problem=str(error))
                 self._look_s = shipper.look_s
