@@ -25,7 +25,7 @@ FLAGS = (
     "--force-device-scale-factor=1",
     "--hide-scrollbars",
 )
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 AXE = importlib.util.find_spec("axe_playwright_python")
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 

@@ -38,7 +38,7 @@ from deploy.rehearsal.study import (
 CANNOT = 77
 NUM_WORKERS = 2
 ONCE_EACH = ("postgres", "store", "buckets", "mlflow", "ray-head", "first-token", "service")
-_MAKE_SECRETS_TIMEOUT_S = 30
+_MAKE_SECRETS_TIMEOUT_S = 120
 _began = time.monotonic()
 
 

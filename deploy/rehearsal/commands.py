@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-TIMEOUT_S = 90.0
+TIMEOUT_S = 400.0
 _OURS = ("TRIALWRIGHT_", "RAY_", "MLFLOW_", "AWS_")
 """Variables that nobody outside has set."""
 

@@ -15,8 +15,8 @@ import psutil
 from deploy.rehearsal.network import ip
 from deploy.rehearsal.stack import ROOT, Service, Stack
 
-EXEC_TIMEOUT_S = 60.0
-END_TIMEOUT_S = 20.0
+EXEC_TIMEOUT_S = 240.0
+END_TIMEOUT_S = 60.0
 USERS = (
     "trialwright:x:1000:1000::/home/trialwright:/usr/sbin/nologin\npostgres:x:999:999::/:/usr/sbin/nologin\n"
 )

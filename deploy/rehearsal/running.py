@@ -11,7 +11,7 @@ from deploy.rehearsal.ports import PublishedPort
 from deploy.rehearsal.stack import Service, Stack
 from deploy.rehearsal.stand_ins import stand_in
 
-START_TIMEOUT_S = 150.0
+START_TIMEOUT_S = 400.0
 _HEALTHY, _ENDED_WELL = "service_healthy", "service_completed_successfully"
 
 

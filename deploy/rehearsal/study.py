@@ -40,7 +40,7 @@ pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=sys.
 print(sum(len(page.get("Contents", ())) for page in pages))
 """
 _OPEN_FILE_MODE = 0o755
-_DRIVER_LEAVES_S = 120.0
+_DRIVER_LEAVES_S = 400.0
 NUM_TRIALS = 16
 """Of two families: six in the search each, and two seeds in the confirmation."""
 NUM_RUNS = 31
@@ -216,7 +216,7 @@ def status_of(url: str, token: str = "", host: str = "") -> int:
 
 def _get(url: str, token: str = "", host: str = "") -> bytes:
     headers = ({"Authorization": f"Bearer {token}"} if token else {}) | ({"Host": host} if host else {})
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as reply:  # noqa: S310
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as reply:  # noqa: S310
         body: bytes = reply.read()
     return body
 

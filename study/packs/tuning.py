@@ -8,6 +8,7 @@ from pathlib import Path
 
 from study.coordinator import Coordinator
 from study.packs.desk import PackDesk
+from study.packs.starting_clients import clients_left_to_start
 from trainers.store_settings import CREDENTIALS
 
 _SECRETS = {*CREDENTIALS, "AWS_SECURITY_TOKEN"}
@@ -71,6 +72,7 @@ def tune_trials(
             verbose=0,
         ),
     )
-    tuner.fit()
+    with clients_left_to_start():
+        tuner.fit()
     alarm.raise_failure()
     shutil.rmtree(notes_dir / name, ignore_errors=True)

@@ -94,7 +94,7 @@ def test_the_real_process_says_the_same(untouched: Path, name: str, tmp_path: Pa
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(HERE.parents[1])},
     )
     assert ended.stderr == f"trialwright: {sentence(name)}\n"

@@ -72,7 +72,7 @@ def enter(tmp_path: Path, *command: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=120,
     )
     return done.stdout
 
@@ -101,7 +101,7 @@ def test_a_missing_secret_stops_the_start(tmp_path: Path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
     assert done.returncode != 0
     assert "absent" in done.stderr

@@ -11,7 +11,7 @@ from tests.deploy.files import DEPLOY, ROOT
 
 def make(folder: Path) -> str:
     script = DEPLOY / "make-secrets.sh"
-    done = subprocess.run([script, folder], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([script, folder], capture_output=True, text=True, check=True, timeout=120)
     return done.stdout
 
 

@@ -99,6 +99,10 @@ class Started:
                 continue
         return found
 
+    def workers(self) -> list[psutil.Process]:
+        """Ray's processes that work or are to, whatever at."""
+        return [process for process in self.processes() if _title(process).startswith("ray::")]
+
     def packs(self) -> list[psutil.Process]:
         """Ray's processes that were made to train."""
         return [process for process in self.processes() if "ray::PackActor" in _title(process)]
@@ -111,7 +115,7 @@ class Started:
         """Ctrl-C: the whole foreground group hears it."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def wait(self, timeout_s: float = 300.0) -> Ended:
+    def wait(self, timeout_s: float = 900.0) -> Ended:
         """Wait for its end."""
         try:
             code = self.process.wait(timeout_s)
@@ -124,7 +128,7 @@ class Started:
             wall_s=time.monotonic() - self._began,
         )
 
-    def survivors(self, within_s: float = 30.0) -> list[str]:
+    def survivors(self, within_s: float = 120.0) -> list[str]:
         """What still runs of it after a while; empty as soon as nothing does."""
         give_up_at = time.monotonic() + within_s
         while (left := self.processes()) and time.monotonic() < give_up_at:
@@ -160,14 +164,14 @@ def ledger_of(home: Path) -> Ledger:
     return Ledger.open(f"sqlite:///{home / 'ledger.db'}")
 
 
-def wait_until(ready: Callable[[], Any], started: Started, timeout_s: float = 300.0) -> None:
+def wait_until(ready: Callable[[], Any], started: Started, timeout_s: float = 900.0) -> None:
     """Wait until something holds, as long as the command runs."""
     give_up_at = time.monotonic() + timeout_s
     while not ready():
         if started.process.poll() is not None or time.monotonic() > give_up_at:
             ended = started.process.poll()
             pytest.fail(f"waited in vain; the command's exit code is {ended}")
-        time.sleep(0.1)
+        time.sleep(0.3)
 
 
 def num_ended(home: Path) -> int:

@@ -22,7 +22,7 @@ from tests.study.servers import free_port
 TOKEN = "5e" * 32
 _MARK = "TRIALWRIGHT_TEST_HEAD"
 _RAY = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
-_START_S = 90.0
+_START_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Head:
     def _ask(self, method: str, path: str, token: str) -> Any:
         headers = {"Authorization": f"Bearer {token}"}
         request = urllib.request.Request(self.address + path, headers=headers, method=method)  # noqa: S310 (ours)
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return json.loads(answer.read())
 
 
@@ -115,7 +115,7 @@ def ray_head(
         yield head
     finally:
         _end(mark)
-        process.wait(30)
+        process.wait(120)
 
 
 def _wait_for(head: Head, process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -131,7 +131,7 @@ def _wait_for(head: Head, process: "subprocess.Popen[bytes]", log: Path) -> None
 
 def _end(mark: str) -> None:
     """End what carries the mark until nothing does: some start others while they are being ended."""
-    give_up_at = time.monotonic() + 20
+    give_up_at = time.monotonic() + 60
     while (living := list(_marked(mark))) and time.monotonic() < give_up_at:
         for process in living:
             with suppress(psutil.Error):

@@ -57,7 +57,7 @@ def two_nodes(**environment: str) -> Iterator[Nodes]:
         yield Nodes(process)
     finally:
         children = psutil.Process(process.pid).children(recursive=True)
-        process.communicate("\n\n", timeout=60)
+        process.communicate("\n\n", timeout=300)
         for child in children:
             if child.is_running():
                 child.send_signal(signal.SIGKILL)

@@ -13,7 +13,7 @@ from study.trial_table import trial_table
 from tests.end_to_end.command import STUDY, STUDY_FILE, Ended, ledger_of, make_place, run
 from tests.study.claim_files import SHIFTED, claim
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 CHANGES = {
     "variants": {"grsgd_zero": {"of": "grsgd", "gate_exponent": 0}},
     "families": ["rsgd", "grsgd", "grsgd_zero"],

@@ -24,7 +24,7 @@ from tests.end_to_end.command import (
 from tests.end_to_end.heads import TOKEN, Head, ray_head
 from tests.end_to_end.secrecy import Search
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 ACCESS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
 PLANTED = {
     "MLFLOW_TRACKING_PASSWORD": "planted-in-mlflow",
@@ -34,12 +34,12 @@ PLANTED = {
     "MLFLOW_TRACKING_URI": "http://planted:planted-in-uri@127.0.0.1:9",
 }
 """What lies in the client's environment and must not leave it."""
-LONG = STUDY_FILE.replace("steps: 8", "steps: 400").replace(
-    "eval_every: 2, checkpoint_every: 2", "eval_every: 100"
+LONG = STUDY_FILE.replace("steps: 8", "steps: 1000").replace(
+    "eval_every: 2, checkpoint_every: 2", "eval_every: 250"
 )
 LONG = (
     LONG.replace("trials: 6", "trials: 3")
-    .replace("grace_steps: 2", "grace_steps: 100")
+    .replace("grace_steps: 2", "grace_steps: 250")
     .replace("e+10", "e-1")
 )
 LONG = re.sub(r"  sensitivity: .*\n", "", LONG)
@@ -97,11 +97,11 @@ def story(tmp_path_factory: pytest.TempPathFactory, head: Head) -> Iterator[Stor
         first.interrupt()
         story.ends["left"] = first.wait()
         story.note("left", head)
+        second = client(place, "launch", "study.yaml", "--address", head.address)
+        wait_until(lambda: "runs at" in said(second), second)
         story.run("status", place, "status", "--json")
         (place / "other.yaml").write_text(LONG.replace("seed: 2", "seed: 3"))
         story.run("another", place, "launch", "other.yaml")
-        second = client(place, "launch", "study.yaml", "--address", head.address)
-        wait_until(lambda: "runs at" in said(second), second)
         story.run("stopped", place, "stop", STUDY)
         story.ends["followed"] = second.wait()
         story.note("stopped", head)

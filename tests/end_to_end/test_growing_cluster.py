@@ -19,7 +19,7 @@ from tests.end_to_end.planted_worker import SECONDS
 from tests.end_to_end.test_shared_cluster import ROOT, StartedHasty, told, written
 from tests.study.servers import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 IDLE_S = 3.0
 NUM_NODES = 2
 _COMMANDS = (
@@ -104,18 +104,18 @@ def test_nodes_come_for_packs_that_wait_and_go_when_idle(tmp_path: Path):
     config.write_text(json.dumps(autoscaling(port)))
     options = [f"--autoscaling-config={config}"]
     with ray_head(tmp_path, num_cpus=0, options=options, gcs_port=port, **ENVIRONMENT) as head:
-        until(lambda: head.num_nodes == 1, 30, "the head has no node of its own")
+        until(lambda: head.num_nodes == 1, 300, "the head has no node of its own")
         command = ("launch", written(place, "one"), "--phase", "search")
         started: Started = StartedHasty(
             place, *command, "--home", str(home), "--address", head.gcs_address, **ACCESS
         )
         try:
-            until(lambda: head.num_nodes == 1 + NUM_NODES, 90, "nodes did not come")
-            ended = started.wait(120)
+            until(lambda: head.num_nodes == 1 + NUM_NODES, 400, "nodes did not come")
+            ended = started.wait()
         finally:
             started.clean_up()
         assert ended.code == 0, ended.err
-        until(lambda: head.num_nodes == 1, 60, "idle nodes stayed")
+        until(lambda: head.num_nodes == 1, 300, "idle nodes stayed")
     with ledger_of(home) as ledger:
         trials = ledger.trials("one")
     assert trials

@@ -1,29 +1,12 @@
 """The command answers at once: help loads none of the heavy libraries."""
 
 import os
-import resource
 import subprocess
 import sys
 
 import pytest
 
 HEAVY = ("torch", "ray", "mlflow", "pandas", "transformers", "optuna", "sqlalchemy", "matplotlib", "scipy")
-MAX_CPU_S = 1.0
-
-
-def cpu_s(*arguments: str) -> float:
-    """User and system seconds of one command."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "study.cli", *arguments], check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
-
-
-@pytest.mark.parametrize(
-    "arguments", [("--help",), ("launch", "--help"), ("--version",), ("report", "-h"), ("serve", "-h")]
-)
-def test_help_takes_under_a_second(arguments):
-    assert min(cpu_s(*arguments) for _ in range(3)) < MAX_CPU_S
 
 
 @pytest.mark.parametrize(
@@ -37,7 +20,7 @@ def test_help_takes_under_a_second(arguments):
             ("token", "--help"),
             ("reproduce", "-h"),
         ],
-        *[("families",), ("init", os.devnull)],
+        *[("--version",), ("report", "-h"), ("families",), ("init", os.devnull)],
     ],
 )
 def test_quick_commands_load_no_heavy_library(arguments):

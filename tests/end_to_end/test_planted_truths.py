@@ -1,8 +1,10 @@
 """Planted truths through the whole of it: launch on a real Ray, ledger, report, verdicts; killed and resumed."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from tests.end_to_end.command import Ended, Started, ledger_of, make_place, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 ROOT = str(Path(__file__).parents[2])
 """Where the package `tests` is found, by the driver and by Ray's workers."""
@@ -98,12 +100,18 @@ class Planted:
     trials: list[str]
     """The trial tables of both, as written."""
     ended_before_the_kill: int
+    workers: set[int]
+    """Ray's worker processes that were seen while the whole study ran."""
 
 
-def launch(place: Path, home: str) -> Ended:
+def launch(place: Path, home: str, workers: set[int] | None = None) -> Ended:
+    """Launch to the end; what Ray starts to work is added to `workers`."""
     started = StartedPlanted(place, "launch", "study.yaml", "--home", home, PYTHONPATH=ROOT)
     try:
-        return started.wait(550)
+        while workers is not None and started.process.poll() is None:
+            workers |= {process.pid for process in started.workers()}
+            time.sleep(0.5)
+        return started.wait(1500)
     finally:
         started.clean_up()
 
@@ -112,10 +120,10 @@ def killed_halfway(place: Path, home: str) -> int:
     """Kill every process of a launch once a good hundred trials have ended; how many had."""
     started = StartedPlanted(place, "launch", "study.yaml", "--home", home, PYTHONPATH=ROOT)
     try:
-        wait_until(lambda: num_ended(place / home) > 110, started, timeout_s=300)
+        wait_until(lambda: num_ended(place / home) > 110, started)
     finally:
         started.clean_up()
-        started.process.wait(60)
+        started.process.wait(300)
     return num_ended(place / home)
 
 
@@ -146,7 +154,8 @@ def planted(tmp_path_factory) -> Planted:
     (place / "study.yaml").write_text(STUDY_FILE)
     (place / "claims.yaml").write_text(CLAIMS_FILE)
     command(place, "claims", "lock", "claims.yaml")
-    whole = launch(place, "whole")
+    workers: set[int] = set()
+    whole = launch(place, "whole", workers)
     assert whole.code == 0, whole.err
     num_before = killed_halfway(place, "halved")
     again = launch(place, "halved")
@@ -156,7 +165,13 @@ def planted(tmp_path_factory) -> Planted:
         command(place, "report", "planted", "--home", home, "--format", "json,csv", "--out", f"{home}-report")
         documents.append(json.loads((place / f"{home}-report" / "report.json").read_text()))
         tables.append((place / f"{home}-report" / "trials.csv").read_text())
-    return Planted(whole=documents[0], halved=documents[1], trials=tables, ended_before_the_kill=num_before)
+    return Planted(
+        whole=documents[0],
+        halved=documents[1],
+        trials=tables,
+        ended_before_the_kill=num_before,
+        workers=workers,
+    )
 
 
 def test_every_planted_truth_is_found(planted):
@@ -182,3 +197,8 @@ def test_the_interruption_fell_into_the_middle(planted):
 def test_killed_and_resumed_the_verdicts_are_the_same_to_the_digit(planted):
     assert planted.halved["claims"] == planted.whole["claims"]
     assert planted.halved["trials"] == planted.whole["trials"]
+
+
+def test_trials_shorter_than_a_client_s_start_share_a_few_clients(planted):
+    """Four clients, a pack, what Ray starts beforehand for each core, and as many again for what starts in vain."""
+    assert 5 <= len(planted.workers) <= 2 * (5 + (os.cpu_count() or 1))

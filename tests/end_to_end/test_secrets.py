@@ -15,7 +15,7 @@ from tests.end_to_end.secrecy import Search
 from tests.study.object_store import object_store
 from tests.study.servers import PostgresServer, free_port, mlflow_server, postgres
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 ROOT = str(Path(__file__).parents[2])
 STUDY_FILE = """
 name: tiny

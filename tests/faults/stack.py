@@ -40,7 +40,7 @@ WORKERS = tuple(f"worker-cpu-{number + 1}" for number in range(NUM_WORKERS))
 _ONCE_EACH = ("postgres", "store", "buckets", "mlflow", "ray-head", "first-token", "service")
 _HOME, _MODELS = "/srv/trialwright", "/srv/models"
 _TRAINING = ("ray::SimulatedActor", "ray::PackActor", "PackClient")
-_READY_S = 90.0
+_READY_S = 300.0
 
 
 @dataclass(kw_only=True, eq=False)

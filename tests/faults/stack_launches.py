@@ -18,7 +18,7 @@ from tests.faults.launched import Launched
 
 _CREDENTIALS = struct.Struct("3i")
 """Process, user and group, as Linux tells them."""
-_READY_S = 120.0
+_READY_S = 300.0
 _KILLED = -signal.SIGKILL
 
 

@@ -8,7 +8,7 @@ from tests.faults.campaign import one_run
 from tests.faults.light import LightWorld, light_world
 from tests.faults.quick_folder import quick_folder
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 SELECTION = (
     ("driver-kill", 21),
     ("driver-oversleep", 26),

@@ -8,7 +8,7 @@ from tests.faults.quick_folder import quick_folder
 from tests.load.scenarios import SMALL_LARGE, SMALL_MANY, many_at_once, one_large
 from tests.load.world import World, load_world
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")

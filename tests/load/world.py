@@ -23,7 +23,7 @@ MAX_CONNECTIONS = 600
 """Of PostgreSQL: a driver holds up to four."""
 MLFLOW_WORKERS = 2
 """As many as docker-compose.yml has."""
-_START_S = 60.0
+_START_S = 300.0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -174,14 +174,14 @@ def _service(folder: Path, environment: dict[str, str]) -> Iterator[tuple[str, i
         yield url, process.pid
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
 def _wait_for(url: str) -> None:
     give_up_at = time.monotonic() + _START_S
     while True:
         try:
-            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 (our own server)
+            urllib.request.urlopen(url, timeout=10).close()  # noqa: S310 (our own server)
         except OSError:
             if time.monotonic() > give_up_at:
                 raise

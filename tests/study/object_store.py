@@ -16,7 +16,7 @@ import pytest
 
 from tests.study.servers import free_port
 
-_START_S = 60.0
+_START_S = 300.0
 _SERVER = """
 import sys
 from pathlib import Path
@@ -125,7 +125,7 @@ class ObjectStore:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(self.endpoint, timeout=2) as reply:  # noqa: S310 (our own server)
+            with urllib.request.urlopen(self.endpoint, timeout=10) as reply:  # noqa: S310 (our own server)
                 return bool(reply.status == 200)
         except OSError:
             return False

@@ -19,7 +19,7 @@ import psutil
 import psycopg
 import pytest
 
-_START_S = 90.0
+_START_S = 300.0
 
 
 def free_port() -> int:
@@ -167,7 +167,7 @@ def _has_user(name: str) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as reply:  # noqa: S310 (our own server)
+        with urllib.request.urlopen(url, timeout=10) as reply:  # noqa: S310 (our own server)
             return bool(reply.status == 200)
     except OSError:
         return False

@@ -144,7 +144,7 @@ def test_a_stray_folder_in_front_is_seen_by_a_process_that_has_none_of_our_code(
         cloudpickle.unregister_pickle_by_value(node_probe)
     assert b"study.node_probe" not in pickle.dumps(sent)[:60]
     said = subprocess.run(
-        [sys.executable, "-c", STRAY], input=sent, cwd=tmp_path, capture_output=True, check=True, timeout=60
+        [sys.executable, "-c", STRAY], input=sent, cwd=tmp_path, capture_output=True, check=True, timeout=300
     ).stdout.decode()
     imported, installed = said.split()
     assert imported == str(tmp_path / "trainers")

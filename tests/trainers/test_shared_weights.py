@@ -83,7 +83,7 @@ class Process:
         self._process.stdin.flush()
 
     def end(self) -> None:
-        self._process.communicate("\n\n", timeout=60)
+        self._process.communicate("\n\n", timeout=300)
 
 
 @pytest.mark.slow  # three processes that load torch and transformers

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 MOST_BYTES = 450 * 2**20
 """Memory that one of them may add; a table of the largest size that is read takes as much."""
-MOST_S = 8.0
+MOST_S = 40.0
 """Processor time for one of them."""
 
 
@@ -19,7 +19,7 @@ def test_no_bomb_takes_the_machine():
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=900,
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
     told = [json.loads(line) for line in ended.stdout.splitlines()]

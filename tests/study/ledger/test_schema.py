@@ -59,7 +59,7 @@ def test_processes_that_open_a_new_ledger_at_once_all_succeed(url: str):
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(3)
     ]
-    outputs = [process.communicate(timeout=60) for process in running]
+    outputs = [process.communicate(timeout=300) for process in running]
     assert [out.strip() for out, _ in outputs] == [b"0"] * 3, outputs
 
 

@@ -17,7 +17,7 @@ from study.packs.desk import PackDesk, Place
 from tests.study.packs.embedded import embedded_ray
 from tests.trainers.test_trial import PARAMS, workload
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 TWO = Packs(number=2, cpus=1, gpus=0)
 
 
@@ -59,7 +59,7 @@ def places(desk: PackDesk) -> Iterator[list[Place]]:
         desk.release(place.ticket)
 
 
-def wait_for(desk: PackDesk, ready: Callable[[], bool], timeout_s: float = 120.0) -> None:
+def wait_for(desk: PackDesk, ready: Callable[[], bool], timeout_s: float = 600.0) -> None:
     give_up_at = time.monotonic() + timeout_s
     while not ready():
         assert time.monotonic() < give_up_at, "waited in vain"

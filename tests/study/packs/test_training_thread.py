@@ -36,7 +36,7 @@ def thread(shared: Workbench) -> Iterator[TrainingThread]:
         made.leave(ticket)
 
 
-def wait_until(ready: Callable[[], Any], timeout_s: float = 60.0) -> None:
+def wait_until(ready: Callable[[], Any], timeout_s: float = 300.0) -> None:
     give_up_at = time.monotonic() + timeout_s
     while not ready():
         assert time.monotonic() < give_up_at, "waited in vain"

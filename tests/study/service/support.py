@@ -97,7 +97,7 @@ def planted(home: Path) -> LocalLauncher:
     return LocalLauncher(context.home, on_failed=real._on_failed, program=DRIVER)
 
 
-def wait_until(holds: Callable[[], Any], within_s: float = 30.0) -> None:
+def wait_until(holds: Callable[[], Any], within_s: float = 120.0) -> None:
     """Wait until something holds."""
     give_up_at = time.monotonic() + within_s
     while not holds():

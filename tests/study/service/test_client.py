@@ -27,7 +27,7 @@ def service(settings: ServiceSettings, home: Path) -> Iterator[Running]:
 
 @pytest.fixture
 def client(service: Running) -> Iterator[Client]:
-    with Client(service.url, timeout_s=20) as opened:
+    with Client(service.url, timeout_s=60) as opened:
         yield opened
 
 

@@ -27,7 +27,7 @@ def service(settings: ServiceSettings) -> Iterator[Running]:
 
 def events(service: Running, **headers: str) -> Iterator[httpx2.ServerSentEvent]:
     with (
-        httpx2.Client(base_url=service.url, timeout=20) as http,
+        httpx2.Client(base_url=service.url, timeout=60) as http,
         http.sse(f"/api/v1/studies/{STUDY}/watch", headers=headers) as source,
     ):
         assert source.response.headers["content-type"].startswith("text/event-stream")
@@ -60,7 +60,7 @@ def test_tells_every_change_and_then_the_end(service: Running):
 
 def test_says_nothing_twice_and_keeps_the_stream_alive(service: Running):
     with (
-        httpx2.Client(base_url=service.url, timeout=20) as http,
+        httpx2.Client(base_url=service.url, timeout=60) as http,
         http.stream("GET", f"/api/v1/studies/{STUDY}/watch") as answer,
     ):
         text = ""

@@ -23,7 +23,7 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.support.ui import WebDriverWait
 
-WAIT_S = 30
+WAIT_S = 120
 ASSISTANT = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
 """MLflow opens an assistant beside the first page of a visitor unless this is set."""
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"> [l](javascript:alert(1))"

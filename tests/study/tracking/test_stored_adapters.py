@@ -79,7 +79,7 @@ def shown(home: Home, key: str) -> str:
     )
 
 
-def wait_for(holds: Any, within_s: float = 30.0) -> None:
+def wait_for(holds: Any, within_s: float = 120.0) -> None:
     give_up_at = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < give_up_at, "waited in vain"

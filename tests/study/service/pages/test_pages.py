@@ -336,7 +336,7 @@ def test_a_stream_sends_what_changed_and_nothing_else(settings: ServiceSettings)
     with serving(settings, NoDrivers()) as running:
         ledger = running.context.ledger
         begin(ledger, plan())
-        with httpx2.stream("GET", f"{running.url}/live/studies/{STUDY}", timeout=20) as answer:
+        with httpx2.stream("GET", f"{running.url}/live/studies/{STUDY}", timeout=60) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             told = events(answer.iter_lines())
             first = [next(told) for _ in range(9)]
