@@ -1,6 +1,7 @@
 """The door to Ray: an embedded one on this machine, or a cluster that runs already."""
 
 import gc
+import logging
 import os
 import secrets
 import signal
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from search_spaces.errors import RetryableError, SpecError, TrialwrightError
@@ -18,6 +20,7 @@ from study.home import Home
 from study.spec import Resources
 
 CONNECT_TIMEOUT_S = 5.0
+_LOG = logging.getLogger(__name__)
 _LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray's one switch to the loopback address, on any system; `_node_ip_address` is resolved away from it."""
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
@@ -134,6 +137,7 @@ def connected(address: str | None, home: Home, resources: Resources) -> Iterator
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what goes wrong is said in our own words
     import ray
 
+    _hear_warnings()
     cpus = int(this_machine(count_gpus=False)["CPU"])
     here = {"num_cpus": cpus, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
     try:
@@ -157,6 +161,16 @@ def connected(address: str | None, home: Home, resources: Resources) -> Iterator
             yield fit_packs(resources, *nodes, may_wait=True, to_come=nodes_to_come())
     finally:
         _disconnect()
+
+
+def _hear_warnings() -> None:
+    """Log the warnings of a cluster, which Ray prints on stdout whatever `log_to_driver` says: that is for results."""
+    from ray._private import worker
+
+    def note(batch: Mapping[str, Any], **_: object) -> None:
+        _LOG.info("%s", " ".join(batch["lines"]))
+
+    worker.print_to_stdstream = note
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-STARTS_WITHIN_S = 30.0
+STARTS_WITHIN_S = 60.0
 """How long a trial waits for its own client. One that no node has memory for never starts: an idle one serves then."""
 _REUSE = "_maybe_reuse_cached_actor"
 """Ray Tune's private method that hands an idle client to a trial (2.60)."""

@@ -224,3 +224,29 @@ def test_an_embedded_ray_is_not_started_where_ray_has_read_other_settings():
     )
     assert done.returncode == 1
     assert "RuntimeError: Ray was imported without RAY_AUTH_MODE=token" in done.stderr
+
+
+@pytest.mark.slow
+def test_what_ray_warns_of_is_logged_and_not_printed(tmp_path):
+    code = f"""
+import logging, time
+from pathlib import Path
+from study.cluster import connected
+from study.home import open_home
+from study.spec import Resources
+
+logging.basicConfig(level=logging.INFO, filename={str(tmp_path / "log")!r})
+with connected(None, open_home({str(tmp_path / "home")!r}), Resources()):
+    from ray._private.utils import publish_error_to_driver
+    from ray._private.worker import global_worker
+    publish_error_to_driver("worker_pool_large", "Many workers were started.", global_worker.gcs_client)
+    give_up_at = time.monotonic() + 60
+    while "Many workers" not in Path({str(tmp_path / "log")!r}).read_text() and time.monotonic() < give_up_at:
+        time.sleep(0.1)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "study.cluster:Many workers were started." in (tmp_path / "log").read_text()
+    assert done.stdout == ""
