@@ -86,6 +86,7 @@ class Started:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                preexec_fn=_hear_ctrl_c,
             )
 
     def processes(self) -> list[psutil.Process]:
@@ -149,6 +150,11 @@ class Started:
 
     def _log(self, stream: str) -> Path:
         return self._folder / f"{self._mark}.{stream}"
+
+
+def _hear_ctrl_c() -> None:
+    """As in a terminal: what a shell starts in the background, as these tests may be, is deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(place: Path, *arguments: str, **environment: str) -> Ended:

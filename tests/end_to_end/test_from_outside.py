@@ -34,12 +34,12 @@ PLANTED = {
     "MLFLOW_TRACKING_URI": "http://planted:planted-in-uri@127.0.0.1:9",
 }
 """What lies in the client's environment and must not leave it."""
-LONG = STUDY_FILE.replace("steps: 8", "steps: 1000").replace(
-    "eval_every: 2, checkpoint_every: 2", "eval_every: 250"
+LONG = STUDY_FILE.replace("steps: 8", "steps: 600").replace(
+    "eval_every: 2, checkpoint_every: 2", "eval_every: 150"
 )
 LONG = (
     LONG.replace("trials: 6", "trials: 3")
-    .replace("grace_steps: 2", "grace_steps: 250")
+    .replace("grace_steps: 2", "grace_steps: 150")
     .replace("e+10", "e-1")
 )
 LONG = re.sub(r"  sensitivity: .*\n", "", LONG)
