@@ -64,6 +64,12 @@ def make_place(folder: Path) -> Path:
     return folder
 
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job is deaf to Ctrl-C, as its children
+
+
 class Started:
     """A command under way, in a session of its own, with every process that it starts marked."""
 
@@ -86,7 +92,6 @@ class Started:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                preexec_fn=_hear_ctrl_c,
             )
 
     def processes(self) -> list[psutil.Process]:
@@ -150,11 +155,6 @@ class Started:
 
     def _log(self, stream: str) -> Path:
         return self._folder / f"{self._mark}.{stream}"
-
-
-def _hear_ctrl_c() -> None:
-    """As in a terminal: what a shell starts in the background, as these tests may be, is deaf to it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(place: Path, *arguments: str, **environment: str) -> Ended:
