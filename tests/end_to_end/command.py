@@ -64,10 +64,8 @@ def make_place(folder: Path) -> Path:
     return folder
 
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background job is deaf to Ctrl-C, as its children
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background job has it, and its children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Started:
