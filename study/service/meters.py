@@ -69,8 +69,8 @@ class _Studies(Collector):
             studies.add_metric([state.value], states[state])
         yield studies
         outcomes: Count[str] = Count()
-        for one in standings:
-            outcomes.update({tally.outcome or OPEN: tally.number for tally in one.tallies})
+        for tally in (tally for one in standings for tally in one.tallies):
+            outcomes[tally.outcome or OPEN] += tally.number
         trials = GaugeMetricFamily("trialwright_trials", "Trials of the ledger.", labels=["outcome"])
         for name in (*(outcome.value for outcome in Outcome), OPEN):
             trials.add_metric([name], outcomes[name])

@@ -79,7 +79,7 @@ def test_a_client_cannot_write_a_line_of_its_own(
     def fail(*_: object) -> None:
         raise RuntimeError(EVIL)
 
-    monkeypatch.setattr(Ledger, "studies", fail)
+    monkeypatch.setattr(Ledger, "standings", fail)
     assert http.get("/api/v1/studies", headers=headers).status_code == 500
     written = lines(log)
     assert len(written) > 5

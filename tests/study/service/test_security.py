@@ -286,7 +286,7 @@ def test_nothing_of_our_own_failures_is_told(
     def fail(*_: object) -> None:
         raise ValueError("s3cret in /var/lib/place")
 
-    monkeypatch.setattr(Ledger, "studies", fail)
+    monkeypatch.setattr(Ledger, "standings", fail)
     with caplog.at_level(logging.ERROR):
         answer = http.get("/api/v1/studies")
     assert answer.status_code == 500
@@ -301,7 +301,7 @@ def test_a_ledger_that_does_not_answer_makes_a_request_wait_no_longer_than_it_ma
     settings = ServiceSettings(home=home, patience_s=0.3)
     over = threading.Event()
     with serving(settings, NoDrivers()) as service:
-        monkeypatch.setattr(service.context.ledger, "studies", lambda: over.wait(5))
+        monkeypatch.setattr(service.context.ledger, "standings", lambda: over.wait(5))
         began = time.monotonic()
         answer = httpx2.get(f"{service.url}/api/v1/studies")
         over.set()
