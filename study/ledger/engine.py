@@ -141,14 +141,17 @@ def _migrate(engine: Engine) -> None:
 
 @contextmanager
 def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
-    """One transaction: committed and durable when the block ends, undone when it raises.
+    """One transaction: committed and durable when the block ends, undone when it raises; a reading one sees one moment.
 
     Raises:
         RetryableError: the database went away or stayed locked; nothing or all of the block happened.
         LedgerError: the database refused what was written.
     """
+    options: dict[str, Any] = {"writes": writes}
+    if not writes and engine.dialect.name == "postgresql":
+        options["isolation_level"] = "REPEATABLE READ"  # SQLite reads so by itself
     try:
-        with _connect(engine).execution_options(writes=writes) as connection, connection.begin():
+        with _connect(engine).execution_options(**options) as connection, connection.begin():
             yield connection
     except OperationalError as error:
         raise RetryableError(

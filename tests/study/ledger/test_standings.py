@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import event
 
-from study.ledger import Ledger, StudyState
+from study.ledger import Ledger, StudyState, standings, studies
 from study.records import Outcome
 from tests.study.samples import OWNER, STUDY, Clock, ended, finished, plan, run_trial
 
@@ -55,3 +55,14 @@ def test_more_studies_take_no_more_queries(several: Ledger):
     sent.clear()
     assert len(several.standings()) == 3 + 20
     assert len(sent) == few
+
+
+def test_what_is_read_at_once_is_of_one_moment(several: Ledger, url: str):
+    """A driver that ends in between leaves no study that runs without one."""
+    with several._reading() as connection, Ledger.open(url) as driver:
+        assert studies.get(connection, STUDY).state is StudyState.RUNNING
+        driver.set_study_state(STUDY, StudyState.FINISHED)
+        driver.release_study(STUDY, OWNER)
+        standing = standings.listed(connection, several._clock())[0]
+        assert (standing.state, standing.num_running) == (StudyState.RUNNING, 1)
+    assert several.standings()[0].state is StudyState.FINISHED
