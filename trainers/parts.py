@@ -11,8 +11,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from filelock import FileLock
-
 from search_spaces.errors import SpecError, unknown
 from trainers.part_files import PREPARERS, Part, Report, download, remove, sha256_of
 
@@ -132,6 +130,8 @@ def fetch_part(name: str, parts_dir: Path, report: Report = lambda _: None) -> P
     part = find_part(name if "==" in name else f"{name}=={PARTS[name].version}" if name in PARTS else name)
     if is_ready(part, parts_dir):
         return part.folder(parts_dir)
+    from filelock import FileLock  # it takes a tenth of a second
+
     try:
         parts_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(parts_dir / f".{part.name}-{part.version}.lock"):
