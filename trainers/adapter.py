@@ -83,8 +83,8 @@ class AttachedAdapter:
         }
         return weights | moments
 
-    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` gave, in place."""
+    def load_tensors(self, tensors: Mapping[str, Tensor], num_steps: int) -> None:
+        """Put back what `tensors` gave after so many optimizer steps, in place."""
         with torch.no_grad():
             for name, parameter in self._named_weights().items():
                 parameter.copy_(tensors[f"weights/{name}"])
@@ -95,6 +95,7 @@ class AttachedAdapter:
                 index, _, field = rest.partition("/")
                 state.setdefault(int(index), {})[field] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+        self.optimizer.num_steps = num_steps
 
     def save(self, folder: Folder) -> None:
         """Write the adapter in PEFT's own format (safetensors).

@@ -369,7 +369,7 @@ class Trial:
         checkpoint = load_newest(self._setup.checkpoint_dir)
         if checkpoint is None or checkpoint.state["digest"] != self._digest:
             return
-        self.adapter.load_tensors(checkpoint.tensors)
+        self.adapter.load_tensors(checkpoint.tensors, checkpoint.step)
         self._step = checkpoint.step
         self._interval = Interval(**checkpoint.state["interval"])
         self._micro_batch = checkpoint.state["micro_batch"]

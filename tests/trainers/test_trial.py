@@ -1,6 +1,7 @@
 """One trial: the same measurements from the same seed, wherever and however often it was interrupted."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from tests.tiny import tiny_bert, tiny_llama
+from trainers import trial as trial_module
 from trainers.checkpoint import load_newest
 from trainers.reports import Report
+from trainers.training_step import accumulate_gradients
 from trainers.trial import Trial, TrialSetup
 from trainers.workbench import Workbench, open_workbench
 from trainers.workload import Adapter, Base, Task, Training, Workload
@@ -97,6 +100,24 @@ def test_an_interrupted_trial_measures_the_same(tmp_path, encoder, family):
     resumed = Trial(setup(tmp_path / "cut", family=family), shared)
     assert figures(run(resumed)) == whole
     assert whole[-1]["ending"]["outcome"] == "finished"
+
+
+def test_a_trial_that_diverges_after_an_interruption_says_the_same(tmp_path, monkeypatch):
+    def poisoned(workbench, adapter, *, step, **options: int):
+        made = accumulate_gradients(workbench, adapter, step=step, **options)
+        if step == 6:
+            adapter.parameters[0].grad.fill_(math.nan)
+        return made
+
+    monkeypatch.setattr(trial_module, "accumulate_gradients", poisoned)
+    shared = bench(tmp_path)
+    whole = figures(run(Trial(setup(tmp_path / "whole"), shared)))
+    assert "gradient norm is nan at optimizer step 7," in whole[-1]["ending"]["reason"]
+    cut = Trial(setup(tmp_path / "cut"), shared)
+    for _ in range(3):
+        cut.advance()
+    cut.close()
+    assert figures(run(Trial(setup(tmp_path / "cut"), shared))) == whole
 
 
 def test_steps_are_repeated_from_a_checkpoint_and_measurements_are_not(tmp_path):
