@@ -18,6 +18,7 @@ import psutil
 from tests.faults.launched import Launched
 
 _IMPORTED = (
+    "tests.faults.session",
     "tests.faults.clock",
     "tests.faults.light_driver",
     "tests.faults.trainable",
@@ -58,7 +59,7 @@ def warm_up() -> None:
 
 
 class LightDriver(Launched):
-    """One launch, in a session of its own."""
+    """One launch, in a process group of its own; all share a session."""
 
     def __init__(self, place: Path, logs: Path, arguments: list[str], environment: Mapping[str, str]) -> None:
         """Start it.
@@ -88,20 +89,20 @@ class LightDriver(Launched):
                 os.kill(self.pid, number)
 
     def survivors(self) -> list[str]:
-        """What still runs in its session."""
-        return [" ".join(one.cmdline())[:100] for one in self._session()]
+        """What still runs in its group."""
+        return [" ".join(one.cmdline())[:100] for one in self._group()]
 
     def clean_up(self) -> None:
         """End whatever is left of it."""
-        for process in self._session():
+        for process in self._group():
             with suppress(psutil.Error):
                 process.kill()
 
-    def _session(self) -> list[psutil.Process]:
+    def _group(self) -> list[psutil.Process]:
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, ProcessLookupError):
-                if os.getsid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE:
+                if os.getpgid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
 
@@ -112,7 +113,7 @@ class LightDriver(Launched):
 
 def _run(arguments: list[str], place: str, environment: Mapping[str, str], out: str, err: str) -> None:
     """In the forked process: become the command."""
-    os.setsid()
+    os.setpgid(0, 0)
     for path, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     os.environ.update(environment)
