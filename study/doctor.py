@@ -28,6 +28,7 @@ def examine(home: Home) -> list[dict[str, Any]]:
             for name in PACKAGES
         ),
         _finding("device", True, _devices()),
+        _finding("bfloat16", True, _bfloat16()),
         _finding("processors", True, f"{os.cpu_count()} CPUs."),
         _finding(
             "memory", memory > MIN_MEMORY_BYTES, f"{memory / 2**30:.1f} GiB of memory are free; 4 are needed."
@@ -58,6 +59,20 @@ def _devices() -> str:
         return "No CUDA device: trials train on the CPU."
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return f"CUDA devices: {', '.join(names)}."
+
+
+def _bfloat16() -> str:
+    if find_spec("torch") is None:
+        return "torch is not installed, so bfloat16 was not timed."
+    import torch
+
+    from trainers.precision import SLOW_BFLOAT16, bfloat16_time
+
+    found = bfloat16_time(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    advice = (
+        ": write `dtype: float32` under `base` for studies on this machine." if found > SLOW_BFLOAT16 else "."
+    )
+    return f"Matrix products in bfloat16 take {found:.1f} times as long as in float32{advice}"
 
 
 def _parts(home: Home) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ import torch
 from search_spaces.errors import SpecError
 from trainers.calibrated import Calibration
 from trainers.device_memory import DeviceMemory
+from trainers.precision import SLOW_BFLOAT16, bfloat16_time
 from trainers.timing import JointTrials, LoneTrial, synchronize
 from trainers.trial_setup import TrialSetup
 from trainers.workbench import Workbench
@@ -57,7 +58,7 @@ def calibrate(
         trials: kinds of trials to take turns in the lanes, one or more; folders in them are not touched.
         most_lanes: lanes beyond which nothing is tried, at least 1. An encoder has one in any case.
         num_packs: packs that share this machine's memory; each accelerator is one pack's own.
-        say: receives a sentence for every number of lanes tried.
+        say: receives a sentence for every number of lanes tried, and one where bfloat16 is slow.
 
     Raises:
         SpecError: an adapter does not fit the base, or the memory has no room for a single trial.
@@ -65,6 +66,11 @@ def calibrate(
     if not trials or most_lanes < 1 or num_packs < 1:
         raise ValueError("A calibration needs a trial, a lane and a pack at the least.")
     device = torch.device(workbench.foundation.device)
+    if workbench.workload.base.dtype == "bfloat16" and (slowdown := bfloat16_time(device)) > SLOW_BFLOAT16:
+        say(
+            f"Products in bfloat16 take {slowdown:.0f} times as long as in float32 here: "
+            "with base.dtype float32 the study would be faster on this hardware."
+        )
     evaluation_s = _evaluation_seconds(workbench, device)
     memory = DeviceMemory(device, num_packs)
     most = most_lanes if workbench.foundation.kind == "causal" else 1

@@ -33,6 +33,10 @@ NUM_ROUNDS = 3
 """Timings of all products in all modes, turn by turn."""
 EXPECTED_S = 2.0
 """Seconds after which a probe says how long it took."""
+BFLOAT16_SIZE = 512
+"""Rows and columns of the matrices by which bfloat16 is timed."""
+SLOW_BFLOAT16 = 2.0
+"""Time of its products relative to float32 from which users are told of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +164,16 @@ def _errors(left: Tensor, right: Tensor) -> dict[Mode, float]:
         torch.set_float32_matmul_precision(mode)
         errors[mode] = float((exact - left @ right).norm() / size)
     return errors
+
+
+def bfloat16_time(device: torch.device) -> float:
+    """Time of a product in bfloat16 relative to float32; far above 1 on processors without instructions for it."""
+
+    def product_s(dtype: torch.dtype) -> float:
+        matrix = torch.ones(BFLOAT16_SIZE, BFLOAT16_SIZE, dtype=dtype, device=device)
+        return min(_product_s(matrix, matrix) for _ in range(1 + NUM_ROUNDS))
+
+    return product_s(torch.bfloat16) / product_s(torch.float32)
 
 
 def _timings_s(left: Tensor, right: Tensor, differing: set[Mode]) -> dict[Mode, list[float]]:

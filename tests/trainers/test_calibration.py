@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from search_spaces.errors import SpecError
-from tests.trainers.test_trial import bench, figures, run, setup
+from tests.trainers.test_trial import bench, figures, run, setup, workload
 from trainers import calibration as module
 from trainers import timing
 from trainers.calibration import BUDGET_S, Calibration, calibrate
 from trainers.device_memory import DeviceMemory
 from trainers.trial import Trial
+from trainers.workbench import open_workbench
 
 FOUND = Calibration(
     lanes=4,
@@ -124,6 +125,25 @@ def test_timing_leaves_base_folders_and_measurements_as_they_were(tmp_path):
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
     assert shared.base_scores.keys() == {"select", "report"}
     assert figures(run(Trial(setup(tmp_path / "after"), shared))) == alone
+
+
+@pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize(
+    ("dtype", "slowdown", "is_told"),
+    [("bfloat16", 30, True), ("bfloat16", 0.5, False), ("float32", 30, False)],
+)
+def test_slow_bfloat16_is_told(tmp_path, monkeypatch, dtype, slowdown, is_told):
+    monkeypatch.setattr(module, "bfloat16_time", lambda _: slowdown)
+    made = workload(tmp_path)
+    made = made.model_copy(update={"base": made.base.model_copy(update={"dtype": dtype})})
+    said: list[str] = []
+    calibrate(
+        open_workbench(made, tmp_path, tmp_path / "cache", "cpu"),
+        [setup(tmp_path)],
+        most_lanes=1,
+        say=said.append,
+    )
+    assert any("bfloat16 take 30 times as long" in line for line in said) == is_told
 
 
 @pytest.mark.usefixtures("brief")

@@ -8,7 +8,7 @@ from torch.nn.functional import linear
 from search_spaces.errors import SpecError
 from tests.trainers.test_trial import bench
 from trainers import precision
-from trainers.precision import MODES, Probe, choose_mode, probe_precision, use_precision
+from trainers.precision import MODES, Probe, bfloat16_time, choose_mode, probe_precision, use_precision
 from trainers.products import Product, products_of
 from trainers.workbench import Workbench
 from trainers.workload import Base
@@ -182,6 +182,12 @@ def test_a_long_probe_says_so(tiny_workbench: Workbench, monkeypatch: pytest.Mon
     monkeypatch.setattr(precision, "EXPECTED_S", 0.0)
     probe_precision(tiny_workbench, said.append)
     assert len(said) == 1
+
+
+def test_bfloat16_is_timed_beside_float32(monkeypatch: pytest.MonkeyPatch):
+    takes = {torch.float32: 2.0, torch.bfloat16: 5.0}
+    monkeypatch.setattr(precision, "_product_s", lambda left, _: takes[left.dtype])
+    assert bfloat16_time(CPU) == 2.5
 
 
 @pytest.mark.gpu
