@@ -262,10 +262,10 @@ class _Drive:
         name = self.spec.name
         try:
             self.ledger.heartbeat(name, self.owner)
+            if state in ENDED:  # before it is written down, after which no launch would look for any
+                self._kept().drop_all_checkpoints()
             self.ledger.set_study_state(name, state)
             self._bring_adapters()
-            if state in ENDED:
-                self._kept().drop_all_checkpoints()
             self.view.say("Writing the report.")
             result = self.result(state, did_anything=True)
             tracker.attach_artifacts(result.report_path.parent)

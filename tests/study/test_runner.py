@@ -1,11 +1,16 @@
 """What a launch refuses, when it gives up, and what `stop` may do."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from search_spaces.errors import RetryableError, SpecError
 from study.coordinator import MAX_SILENT_FAILURES, Coordinator
+from study.home import Home
+from study.kept import KeptFiles
 from study.ledger import Ledger, StudyState
-from study.runner import _check_same_inputs, request_stop
+from study.runner import _check_same_inputs, _Drive, request_stop
 from tests.study.simulation import mixed_life, new_study, study_spec
 
 FACTS = {"data_digest": "a" * 64, "base_digest": "b" * 64}
@@ -82,3 +87,29 @@ def test_a_launch_in_which_something_works_goes_on(simulated):
     for _ in range(MAX_SILENT_FAILURES + 1):
         coordinator.lose(coordinator.next_trial().key, "ValueError", retry=False)
     assert sum(record.ending is not None for record in made.trials(spec.name)) == MAX_SILENT_FAILURES + 1
+
+
+def test_checkpoints_are_gone_before_a_study_is_called_finished(simulated, tmp_path, monkeypatch):
+    """Who dies in between is launched again, and drops the rest."""
+
+    def dies(_: KeptFiles) -> None:
+        raise KeyboardInterrupt
+
+    spec, made = simulated
+    made.claim_study(spec.name, "me")
+    made.set_study_state(spec.name, StudyState.RUNNING)
+    quiet: Any = SimpleNamespace(say=lambda _: None, close=lambda *_, **__: SimpleNamespace(is_empty=True))
+    drive = _Drive(
+        spec=spec,
+        home=Home(root=tmp_path),
+        ledger=made.held_by("me"),
+        owner="me",
+        tracking_uri="",
+        address=None,
+        last_phase=None,
+        view=quiet,
+    )
+    monkeypatch.setattr(KeptFiles, "drop_all_checkpoints", dies)
+    with pytest.raises(KeyboardInterrupt):
+        drive._conclude(StudyState.FINISHED, quiet)
+    assert made.study(spec.name).state is StudyState.RUNNING

@@ -50,6 +50,7 @@ def run(folder: Path) -> None:
         noting = _Noting(ledger.held_by("driver"), confirmed)
         noting.set_study_state(STUDY, StudyState.RUNNING)
         _train(spec, folder, noting)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         noting.set_study_state(STUDY, StudyState.FINISHED)
         ledger.release_study(STUDY, "driver")
 
