@@ -5,6 +5,7 @@ const announcer = document.getElementById("announcer");
 const PATIENCE_MS = 3000;
 const AGAIN_MS = 5000;
 const held = new Map();
+let pressed = null; // under a pointer that is down: a click counts only if it is let go on the same element
 let source;
 let worry;
 
@@ -26,16 +27,17 @@ function mark(element) {
   return null;
 }
 
-function isSelected(place) {
+function isInUse(place) {
   const selection = getSelection();
-  return selection && !selection.isCollapsed && place.contains(selection.anchorNode);
+  const isSelected = selection && !selection.isCollapsed && place.contains(selection.anchorNode);
+  return isSelected || place.contains(pressed); // somebody is about to copy it, or to click
 }
 
 function put({ name, digest, html }) {
   const place = document.querySelector(`[data-fragment="${name}"]`);
   if (!place || place.dataset.digest === digest) return;
-  if (isSelected(place)) {
-    held.set(name, { name, digest, html }); // somebody is about to copy it
+  if (isInUse(place)) {
+    held.set(name, { name, digest, html });
     return;
   }
   const focused = place.contains(document.activeElement) ? mark(document.activeElement) : null;
@@ -68,13 +70,26 @@ function connect() {
   });
 }
 
-document.addEventListener("selectionchange", () => {
+function putHeld() {
   for (const [name, fragment] of held) {
-    if (isSelected(document.querySelector(`[data-fragment="${name}"]`))) continue;
+    if (isInUse(document.querySelector(`[data-fragment="${name}"]`))) continue;
     held.delete(name);
     put(fragment);
   }
+}
+
+document.addEventListener("selectionchange", putHeld);
+document.addEventListener("pointerdown", (event) => {
+  pressed = event.target;
 });
+for (const name of ["pointerup", "pointercancel"]) {
+  document.addEventListener(name, () =>
+    setTimeout(() => {
+      pressed = null; // once the click, which follows, is done with
+      putHeld();
+    }),
+  );
+}
 document.addEventListener("visibilitychange", () => {
   if (line.dataset.state === "gone") return;
   source?.close(); // a page in the background asks for nothing

@@ -104,6 +104,26 @@ def test_focus_scroll_and_opened_details_survive_what_is_swapped(browser: Any, t
         assert browser.execute_script("return scrollY") == before
 
 
+def test_a_click_counts_though_an_update_comes_within_it(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    plant(url, for_s=170.0, tick_s=33.0, study=spec(**SMALL))
+    with served(tmp_path) as address, Ledger.open(url) as ledger:
+        look(browser, f"{address}/studies/small")
+        wait_until(lambda: named(browser, "#connection").text == "Live", "the page is live")
+        ended = ".facts > div:nth-child(2) dd"
+        before = text(browser, ended)
+        ActionChains(browser).click_and_hold(named(browser, "#stop")).perform()
+        _stop_one(ledger)
+        ledger.record_event("small", "attempt_failed", {"trial": KEY, "reason": "Look here.", "log": "a"})
+        wait_until(lambda: "Look here." in text(browser), "the failure is shown, which nobody presses")
+        assert text(browser, ended) == before
+        ActionChains(browser).release().perform()
+        wait_until(lambda: "stopped" in text(browser, ".facts"), "it is stopped")
+        assert text(browser, ended) != before
+
+
 def _stop_one(ledger: Ledger) -> None:
     """Have the search stop a trial, as the driver writes it."""
     running = ledger.running_trials("small")[0]

@@ -157,12 +157,22 @@ def ended(browser: Any) -> int:
 
 
 def press(browser: Any, css: str) -> None:
-    """Click something and wait for the page that it leads to."""
+    """Click something, which may be swapped while it is looked for, and wait for the page that it leads to."""
     browser.execute_script("window.isOld = true")
-    browser.find_element("css selector", css).click()
+    wait_until(lambda: is_clicked(browser, css), f"{css} is there for long enough")
     wait_until(
         lambda: browser.execute_script("return !window.isOld && document.readyState === 'complete'"), css
     )
+
+
+def is_clicked(browser: Any, css: str) -> bool:
+    from selenium.common.exceptions import StaleElementReferenceException
+
+    try:
+        browser.find_element("css selector", css).click()
+    except StaleElementReferenceException:
+        return False
+    return True
 
 
 def fill(browser: Any, value: str) -> None:
