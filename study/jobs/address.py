@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from functools import lru_cache
 from http import HTTPStatus
 from importlib.metadata import version
@@ -18,7 +19,9 @@ from study.jobs.dashboard import TIMEOUT_S, NoAnswerError, ask, exchange, token
 Kind = Literal["gcs", "jobs", "service"]
 CLIENT_TIMEOUT_S = 60.0
 """Longest wait for Ray Client to say where the dashboard is; a first client starts a process on the head."""
-CLIENT_ATTEMPTS = 2
+FEWEST_ATTEMPTS, MOST_ATTEMPTS, PATIENCE_S = 2, 5, 25.0
+"""The process that a head forks for a client may die at once (Ray's issue 63202), more often on a busy machine: Ray
+Client is asked again until so many seconds have passed."""
 CLIENT_PORT = 10001
 """Where Ray Client listens if nothing else is said."""
 _ASK_CLIENT = (
@@ -118,13 +121,14 @@ def _has_key(url: str, key: str) -> bool:
 
 
 def _told_by_client(address: str, parsed: SplitResult) -> str:
-    """Ask the Ray Client server where the dashboard is, again where its process for us failed at once."""
-    for _ in range(CLIENT_ATTEMPTS):
+    """Ask the Ray Client server where the dashboard is, again where its process for us failed."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    for number in range(1, MOST_ATTEMPTS + 1):
         told, cause = _asked_of_client(address, parsed)
         if told:
             host, _, port = told.rpartition(":")
             return f"http://{parsed.hostname if _is_its_own(host) else host}:{port}"
-        if "timeout" in cause:
+        if "timeout" in cause or (number >= FEWEST_ATTEMPTS and time.monotonic() > give_up_at):
             break
     raise SpecError(
         f"Ray Client could not be asked at {address!r} where the dashboard is ({cause.rstrip('.')}): correct the "

@@ -93,6 +93,7 @@ def ray_head(
         "RAY_USAGE_STATS_ENABLED": "0",
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
+        "GRPC_ENABLE_FORK_SUPPORT": "0",  # else what it forks for Ray Client may die (Ray's issue 63202)
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "TRIALWRIGHT_HOME": str(folder / "home"),
         **environment,

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -71,6 +72,21 @@ def test_nothing_there_is_told():
         kind_of(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(SpecError, match=r"\(Connection refused\): correct the address or the token"):
         dashboard_url(f"ray://127.0.0.1:{free_port()}")
+
+
+@pytest.mark.parametrize(
+    ("num_failures", "patience_s", "is_told"), [(4, 60, True), (5, 60, False), (1, 0, True), (2, 0, False)]
+)
+def test_ray_client_is_asked_again_where_its_process_died(monkeypatch, num_failures, patience_s, is_told):
+    asked = iter([("", "its process died")] * num_failures + [("127.0.0.1:8265", "")] * 9)
+    monkeypatch.setattr(address, "_asked_of_client", lambda *_: next(asked))
+    monkeypatch.setattr(address, "PATIENCE_S", patience_s)
+    parsed = urlsplit("ray://head:10001")
+    if is_told:
+        assert address._told_by_client("ray://head:10001", parsed) == "http://head:8265"
+    else:
+        with pytest.raises(SpecError, match="its process died"):
+            address._told_by_client("ray://head:10001", parsed)
 
 
 def test_what_stays_silent_is_given_up(monkeypatch):
