@@ -1,4 +1,4 @@
-"""Known vulnerabilities of the locked releases, by pip-audit; said where its service cannot be asked."""
+"""Known vulnerabilities of the locked releases, by pip-audit, and where its service cannot be asked, by project."""
 
 import json
 import subprocess
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.audit.lock import Locked
+from deploy.audit.newest import PROJECTS, ask_projects
 
 TIMEOUT_S = 40
 NUM_FIRST = 3
@@ -35,14 +36,16 @@ def check_vulnerabilities(
     *,
     today: date,
     command: Sequence[str] = (sys.executable, "-m", "pip_audit"),
+    projects: str = PROJECTS,
 ) -> Findings:
-    """Ask the service of PyPI about releases.
+    """Ask the service of PyPI about releases, or, where it cannot be asked, the pages of its projects.
 
     Args:
         releases: by name and version.
         accepted: `id`, `package`, `reason` and `until` of findings that cannot be mended yet.
         today: decides which of these have expired.
         command: pip-audit.
+        projects: address of the projects' pages, which are asked where pip-audit's service cannot be.
     """
     expired = [
         f"{one['id']} of {one['package']} was accepted until {one['until']}: update the package, or say again why not."
@@ -54,7 +57,11 @@ def check_vulnerabilities(
         problem = (
             f"the service knows none of the first {len(first)} releases, so it was not asked for the rest"
         )
-    answer, problem = ([], problem) if problem else _asked(releases, command)
+    if not problem:
+        answer, problem = _asked(releases, command)
+    if problem:
+        answer = ask_projects(releases, projects)
+        problem += "; the pages of projects, asked instead, tell of the newest releases only"
     known = {(one["package"], one["id"]) for one in accepted if one["until"] >= today}
     checked = [one for one in answer if "skip_reason" not in one]
     found = [

@@ -6,7 +6,10 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from deploy.audit.lock import EVERYTHING, RUNTIME, Locked, normalised, read_lock
 from deploy.audit.sbom import sbom
 from deploy.audit.vulnerabilities import check_vulnerabilities
 from tests.deploy.files import ROOT
+from tests.study.servers import free_port
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 NOT_LOCKED = {"torch", "bitsandbytes", "atheris"}
@@ -167,9 +171,39 @@ def test_a_known_vulnerability_is_told_of_unless_it_is_accepted_for_now(tmp_path
 )
 def test_a_service_that_cannot_be_asked_is_said_and_not_taken_for_an_answer(tmp_path, vulns, says, problem):
     command = answering(tmp_path, vulns=vulns, says=says)
-    found = check_vulnerabilities(RELEASES, [], today=date(2026, 1, 1), command=command)
+    found = check_vulnerabilities(
+        RELEASES, [], today=date(2026, 1, 1), command=command, projects=f"http://127.0.0.1:{free_port()}"
+    )
     assert (found.wrong, found.num_checked) == ((), 0)
     assert re.match(problem, found.problem)
+
+
+def test_without_the_service_the_pages_of_projects_tell_of_their_newest_releases(tmp_path):
+    hole = {"id": "PYSEC-1", "aliases": ["CVE-1"], "fixed_in": ["1.1"], "withdrawn": None}
+    pages = {
+        "alpha": ("1.0", []),
+        "beta": ("1.0", [hole, {**hole, "id": "PYSEC-2", "withdrawn": "2026-01-01"}]),
+        "gamma": ("2.0", []),
+    }
+    for name, (newest, vulnerabilities) in pages.items():
+        (tmp_path / name).mkdir()
+        page = {"info": {"version": newest}, "vulnerabilities": vulnerabilities}
+        (tmp_path / name / "json").write_text(json.dumps(page))
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    ) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        found = check_vulnerabilities(
+            RELEASES,
+            [],
+            today=date(2026, 1, 1),
+            command=answering(tmp_path, vulns=None),
+            projects=f"http://127.0.0.1:{server.server_port}",
+        )
+        server.shutdown()
+    assert found.num_checked == 2  # of gamma there is a newer one, of delta no page
+    assert [sentence.partition(",")[0] for sentence in found.wrong] == ["beta 1.0 has PYSEC-1"]
+    assert found.problem.endswith("tell of the newest releases only")
 
 
 def test_the_list_of_all_dependencies_is_cyclonedx():
