@@ -5,7 +5,7 @@ alone, on the other each is a pack of several lanes. On a GPU one pack stands ag
 that GPU. The sides take turns, and all processes of a side train at once. At every size the number of lanes is what
 calibration chooses there, so that the smallest ratio says whether a choice ever was worse than none. Beside it fixed
 numbers of lanes are timed once, whether or not calibration would try them, and `profile` compares the operations of a
-joint step of two lanes and of one, a trial's share of each.
+joint step of two lanes and of one at the smallest size, a trial's share of each.
 
 The trials are of the paper's six families with 8 experts of rank 4 on q, k, v and o of SmolLM2-135M.
 """
@@ -41,7 +41,7 @@ MOST_LANES = 8
 ROUNDS = 3
 STEPS = 2
 """Timed steps of each trial in a turn."""
-BUDGET_S = 540.0
+BUDGET_S = 480.0
 """What would end later than this is left out."""
 ADAMW = FAMILIES.index("adamw")
 """What the profile trains in every lane."""
@@ -71,7 +71,6 @@ class Found:
     """Trial-steps a second of all packs, and of all lone trials."""
     by_lanes: dict[int, float | None]
     """Trial-steps a second of all packs, by a fixed number of lanes."""
-    profile: list[dict[str, Any]]
 
     @property
     def ratios(self) -> list[float]:
@@ -103,6 +102,7 @@ def measure(setting: Setting) -> Result:
     countdown = Countdown(setting, len(sizes))
     end_s = time.monotonic() + BUDGET_S
     found: dict[str, Found] = {}
+    profile: list[dict[str, Any]] = []
     for (rows, tokens), fixed in sizes.items():
         size = f"{rows} x {tokens}"
         job = Job(
@@ -110,6 +110,7 @@ def measure(setting: Setting) -> Result:
         )
         with _processes(job, num_cores) as workers:
             found[size] = _found(workers, num_packs, fixed, end_s)
+            profile = profile or _asked(workers[:num_packs], ("profile", 2))[0]
         countdown.turn(
             f"{size}: {found[size].lanes} lanes, {statistics.median(found[size].ratios):.2f} times"
         )
@@ -118,7 +119,7 @@ def measure(setting: Setting) -> Result:
         "min_ratio": min(statistics.median(one.ratios) for one in found.values()),
         "processes": {"alone": num_cores, "packed": num_packs},
         "calibrated_per_s": {size: one.calibrated_per_s for size, one in found.items()},
-        "profile": first.profile,
+        "profile": profile,
     }
     return Result(ratios=first.ratios, table=[one.row(size) for size, one in found.items()], more=more)
 
@@ -137,7 +138,6 @@ def _found(workers: list[Connection], num_packs: int, fixed: Sequence[int], end_
         calibrated_per_s=calibrated,
         pairs=pairs,
         by_lanes={one: known.get(one) or _fixed(packs, one, pace_per_s, end_s) for one in fixed},
-        profile=_asked(packs, ("profile", 2))[0],
     )
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from multiprocessing import forkserver
+from multiprocessing import connection, forkserver
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -33,6 +33,8 @@ _IMPORTED = (
     "mlflow.tracking.client",
     "transformers.models.llama.modeling_llama",
 )
+_ONE_AT_A_TIME = threading.Lock()
+"""Starting a process looks after all others, too; of two threads that do so at once, one gets no exit code."""
 _SETTINGS = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
@@ -73,7 +75,8 @@ class LightDriver(Launched):
         super().__init__(*(logs / f"{uuid4().hex}.{stream}" for stream in ("out", "err")))
         told = (arguments, str(place), dict(environment), str(self._out), str(self._err))
         self._process = _forking().Process(target=_run, args=told)
-        self._process.start()
+        with _ONE_AT_A_TIME:
+            self._process.start()
         self.pid: int = self._process.pid
         threading.Thread(target=self._follow, daemon=True).start()
 
@@ -107,7 +110,9 @@ class LightDriver(Launched):
         return found
 
     def _follow(self) -> None:
-        self._process.join()
+        connection.wait([self._process.sentinel])
+        with _ONE_AT_A_TIME:
+            self._process.join()
         self._end(self._process.exitcode)
 
 

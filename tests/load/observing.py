@@ -1,6 +1,9 @@
 """What is watched while studies run: how long answers take, and how much memory processes have."""
 
 import itertools
+import multiprocessing
+import os
+import subprocess
 import threading
 import time
 import urllib.request
@@ -8,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from multiprocessing.connection import Connection
 
 import psutil
 
@@ -70,27 +74,64 @@ class Watch:
         return time.monotonic() - self.began
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What clients need to ask."""
+
+    url: str
+    """Of the service."""
+    token: str
+    """Of a reader."""
+    status: Sequence[str]
+    """The command that tells a study's status at a terminal; the study's name is added."""
+    environment: Mapping[str, str]
+    """Variables that it has besides."""
+
+
 @contextmanager
-def asking(watch: Watch, url: str, token: str, status: Callable[[str], float]) -> Iterator[None]:
+def asking(watch: Watch, asked: Asked) -> Iterator[None]:
     """Ask for every path, and for the status at a terminal, again and again for the duration of a block.
 
+    The clients are threads of a process and a session of their own: what else a test does slows no client.
+
     Args:
-        watch: takes the answers.
-        url: of the service.
-        token: of a reader.
-        status: asks for a study's status at a terminal; seconds that it took.
+        watch: takes the answers at the end of the block; it tells which studies are there.
+        asked: what is asked for, and where.
     """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    clients = context.Process(target=_clients, args=(theirs, watch.began, asked), daemon=True)
+    clients.start()
+    theirs.close()
+    try:
+        with _repeating(lambda: ours.send(watch.studies), 0.5):
+            yield
+        ours.send(None)
+        watch.answers = ours.recv()
+    finally:
+        clients.terminate()
+        clients.join()
 
-    def ask(path: str) -> Callable[[str], float]:
-        return lambda study: _seconds_of(f"{url}{path.format(study=study)}", token)
 
-    asked = {name: (ask(path), ASK_EVERY_S) for name, path in PATHS.items()}
-    asked |= {STATUS: (status, STATUS_EVERY_S)}
+def _clients(pipe: Connection, began: float, asked: Asked) -> None:
+    """The clients' process: asks about the studies that it was told of last, until it is told of none any more."""
+    os.setsid()
+    watch = Watch(began=began)
+
+    def ask(path: str) -> Callable[[str], None]:
+        return lambda study: _ask(f"{asked.url}{path.format(study=study)}", asked.token)
+
+    def status(study: str) -> None:
+        command, environment = [*asked.status, study], os.environ | asked.environment
+        subprocess.run(command, env=environment, check=True, capture_output=True, start_new_session=True)
+
     with ExitStack() as stack:
-        for name, (call, every_s) in asked.items():
-            answers = watch.answers.setdefault(name, [])
-            stack.enter_context(_repeating(_asked(watch, answers, call), every_s))
-        yield
+        for name, path in PATHS.items():
+            stack.enter_context(_repeating(_asked(watch, name, ask(path)), ASK_EVERY_S))
+        stack.enter_context(_repeating(_asked(watch, STATUS, status), STATUS_EVERY_S))
+        while (studies := pipe.recv()) is not None:
+            watch.studies = studies
+    pipe.send(watch.answers)
 
 
 @contextmanager
@@ -109,30 +150,28 @@ def sampling(watch: Watch, processes: Callable[[], Mapping[str, int]], every_s: 
         yield
 
 
-def _asked(watch: Watch, answers: list[Answer], call: Callable[[str], float]) -> Callable[[], None]:
-    turns = itertools.count()
+def _asked(watch: Watch, name: str, call: Callable[[str], None]) -> Callable[[], None]:
+    turns, answers = itertools.count(), watch.answers.setdefault(name, [])
 
     def once() -> None:
         if not watch.studies:
             return
-        at_s, problem, took_s = watch.at_s, "", 0.0
+        at_s, problem = watch.at_s, ""
         try:
-            took_s = call(watch.studies[next(turns) % len(watch.studies)])
+            call(watch.studies[next(turns) % len(watch.studies)])
         except Exception as error:  # noqa: BLE001 (an answer that did not come is what is looked for)
-            problem, took_s = f"{type(error).__name__}: {error}", watch.at_s - at_s
-        answers.append(Answer(at_s=at_s, took_s=took_s, problem=problem))
+            problem = f"{type(error).__name__}: {error}"
+        answers.append(Answer(at_s=at_s, took_s=watch.at_s - at_s, problem=problem))
 
     return once
 
 
-def _seconds_of(url: str, token: str) -> float:
+def _ask(url: str, token: str) -> None:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 (ours)
-    began = time.perf_counter()
     with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:  # noqa: S310 (our own server)
         answer.read()
         if answer.status != HTTPStatus.OK:
             raise ValueError(f"{url} answered {answer.status}")
-    return time.perf_counter() - began
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def _run(
     with Ledger.open(world.ledger_url) as ledger, Gauge(world.ledger_url, drivers) as gauge:
         with (
             sampling(watch, drivers.processes, every_s=2.0 if len(studies) == 1 else 0.1 * len(studies)),
-            asking(watch, world.service_url, world.token, world.seconds_of_status),
+            asking(watch, world.asked),
         ):
             tally = _follow(gauge, drivers, watch, outage, say)
         say("comparing ledger and MLflow with what was planted")
@@ -101,6 +101,7 @@ def _run(
         "most_drivers_at_once": tally.drivers,
         "most_trials_at_once": tally.running,
         "most_connections": tally.connections,
+        "cores_divided_by": world.containers.divided_by,
         "mean_load_average": round(tally.load / tally.looks, 1),
         "answers": answers_table(watch),
         "memory": memory_table(watch, names),

@@ -15,6 +15,8 @@ from study.service.tokens import create_token
 from tests.faults.drivers import LightDriver, warm_up
 from tests.faults.proxy import FaultyProxy
 from tests.faults.trainable import STEP_S
+from tests.load.containers import Containers, containers, tree
+from tests.load.observing import Asked
 from tests.load.studies import make_study_place
 from tests.study.servers import MlflowServer, PostgresServer, free_port, mlflow_server, postgres
 
@@ -40,6 +42,8 @@ class World:
     """Of a reader of the service."""
     place: Path
     """Where study files are written."""
+    containers: Containers
+    """Among which the cores are divided; drivers share the one of Ray's head."""
     drivers: list[LightDriver] = field(default_factory=list)
 
     @property
@@ -57,14 +61,16 @@ class World:
         command = ["launch", str(file), "--home", str(self.home)]
         told = self.environment | {STEP_S: str(step_s)}
         self.drivers.append(LightDriver(self.place, self.folder / "logs", command, told))
+        self.containers.put("ray-head", self.drivers[-1].pid)
         return self.drivers[-1]
 
-    def seconds_of_status(self, study: str) -> float:
-        """Wall-clock seconds of one `trialwright status`, a process of its own."""
-        began = time.perf_counter()
-        command = [sys.executable, "-m", "study.cli", "status", study, "--home", str(self.home)]
-        subprocess.run(command, env=os.environ | self.environment, cwd=ROOT, check=True, capture_output=True)
-        return time.perf_counter() - began
+    @property
+    def asked(self) -> Asked:
+        """What clients ask, and where."""
+        status = [sys.executable, "-m", "study.cli", "status", "--home", str(self.home)]
+        return Asked(
+            url=self.service_url, token=self.token, status=tuple(status), environment=self.environment
+        )
 
 
 class Outage:
@@ -107,6 +113,7 @@ class Outage:
     def _come_back(self) -> None:
         if self._kind == "killed":
             self._world.mlflow.start()
+            self._world.containers.put("mlflow", *tree(self._world.mlflow.pid))
         self._world.proxy.mode = ""
         self._ended = time.monotonic()
 
@@ -119,6 +126,7 @@ def load_world(folder: Path) -> Iterator[World]:
     place = make_study_place(folder / "place")
     warm_up()
     with (
+        containers() as parts,
         postgres(settings=(f"max_connections={MAX_CONNECTIONS}",)) as database,
         mlflow_server(folder / "mlflow", _store_of_mlflow(database), MLFLOW_WORKERS) as tracking,
     ):
@@ -136,7 +144,10 @@ def load_world(folder: Path) -> Iterator[World]:
                 service_pid=pid,
                 token=token,
                 place=place,
+                containers=parts,
             )
+            for name, process in (("postgres", database.pid), ("mlflow", tracking.pid), ("service", pid)):
+                parts.put(name, *tree(process))
             try:
                 yield world
             finally:

@@ -63,6 +63,12 @@ class PostgresServer:
             )
         _wait_until(self._accepts, self._folder / "log")
 
+    @property
+    def pid(self) -> int:
+        """Process id of the one that started the others."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGQUIT)  # PostgreSQL's immediate shutdown
@@ -142,6 +148,12 @@ class MlflowServer:
                 start_new_session=True,
             )
         _wait_until(lambda: _answers(f"{self.uri}/health"), self._folder / "log")
+
+    @property
+    def pid(self) -> int:
+        """Process id of the one that started the others."""
+        assert self._process is not None
+        return self._process.pid
 
     def kill(self) -> None:
         """End it as a crash would: every process of its own session, at once."""
