@@ -1,4 +1,4 @@
-"""Known vulnerabilities by the pages of PyPI's projects, which mirrors have that have none of single releases."""
+"""Known vulnerabilities by the pages of PyPI's projects: some mirrors have these, and none of single releases."""
 
 import json
 import urllib.request

@@ -24,7 +24,7 @@ class Containers:
     """Control groups of one run, with the shares that the file gives its services."""
 
     folder: Path | None
-    """In which they are made, so that together they weigh as much as a session; none where none can be made here."""
+    """In which they are made; together they weigh as much as one session. None where this machine lets us make none."""
 
     @property
     def divided_by(self) -> str:
