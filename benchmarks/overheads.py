@@ -44,7 +44,8 @@ CLIENT_BYTES = 200 * 2**20
 MEASUREMENT_S = 5.0
 """Time between two measurements of a typical trial: 20 steps of 0.25 s, as SmolLM2-135M takes on two cores."""
 LANES = (1, 16, 64, 256)
-REAL_CLIENTS = (8, 32, 48)
+REAL_CLIENTS = (8, 24)
+"""To start more, twice, takes a slow machine longer than the ten minutes that a script may take."""
 CLIENTS_SHARE = 0.45
 """Of the memory that is free: what Ray was seen to have for clients. Further ones would wait, and Ray would start and
 end processes for them all the time."""
@@ -102,9 +103,9 @@ def measure(setting: Setting) -> Result:
     """Time the driver at several sizes, the tracker, and Ray Tune."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        table = [_driver_row(place, lanes, 0.02 if setting.quick else 0.15, setting) for lanes in LANES]
+        table = [_driver_row(place, lanes, 0.02 if setting.quick else 0.05, setting) for lanes in LANES]
         large, large_row, look = _large(place, 0.02 if setting.quick else 3.6, setting)
-        tracking = _tracking(place, 3 if setting.quick else 30, setting)
+        tracking = _tracking(place, 3 if setting.quick else 20, setting)
         tune = _ray_tune(place, (2,) if setting.quick else REAL_CLIENTS, setting)
         handover_s = handover_between_trainings(
             place / "training", int(tune[-1]["clients"]), quick=setting.quick

