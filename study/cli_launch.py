@@ -151,21 +151,25 @@ def _run(
     as_json: bool,
     retry_lost: bool = False,
 ) -> int:
-    from study.jobs.inside import settle
+    from study.job_environment import settle
     from study.progress import TerminalView
     from study.records import Phase
     from study.runner import launch as run
 
     settle(home.empty_dir)
-    result = run(
-        spec,
-        home,
-        tracking_uri=uri or home.tracking_uri,
-        address=address,
-        last_phase=Phase(last_phase) if last_phase else None,
-        view=TerminalView(quiet=as_json),
-        retry_lost=retry_lost,
-    )
+    try:
+        result = run(
+            spec,
+            home,
+            tracking_uri=uri or home.tracking_uri,
+            address=address,
+            last_phase=Phase(last_phase) if last_phase else None,
+            view=TerminalView(quiet=as_json),
+            retry_lost=retry_lost,
+        )
+    except KeyboardInterrupt:  # before trials run, or a second one while they end
+        click.echo(f"trialwright: Study {spec.name} was interrupted: the same command goes on.", err=True)
+        return INTERRUPTED
     if as_json:
         click.echo(json.dumps(_document(spec.name, result)))
     else:
@@ -187,7 +191,7 @@ def _document(study: str, result: "Launch") -> dict[str, Any]:
 def _text(study: str, result: "Launch", home: "Home", uri: str | None) -> str:
     """How a launch ended and what to do next, as commands that work when they are pasted."""
     from study.home import DEFAULT_HOME
-    from study.jobs.inside import shown_address
+    from study.job_environment import shown_address
 
     command = "trialwright" if shutil.which("trialwright") else sys.argv[0]
     shown = shown_address()
