@@ -106,7 +106,7 @@ def remote(address: str | None) -> "Remote | None":
 
 def cluster_of(address: str | None) -> str | None:
     """The Ray cluster to join: the one that was named or, in a job of a Ray cluster, that one; None: none."""
-    from study.jobs.inside import cluster_address
+    from study.job_environment import cluster_address
 
     return cluster_address() if address is None or _is_inherited("address") else address
 
@@ -134,7 +134,7 @@ def _is_written(name: str) -> bool:
 
 def _is_inherited(name: str) -> bool:
     """Whether an option comes from the environment of a job, which was made for others."""
-    from study.jobs.inside import is_job
+    from study.job_environment import is_job
 
     return is_job() and not _is_written(name)
 
@@ -145,7 +145,7 @@ def open_ledger(home: "Home") -> "Ledger":
     Raises:
         SpecError: no study was launched in this home.
     """
-    from study.jobs.inside import shown_address
+    from study.job_environment import shown_address
     from study.ledger import Ledger
 
     if not home.has_ledger and shown_address():

@@ -77,7 +77,7 @@ def reproduce(source: str, *, address: str | None, home: str | None, as_json: bo
     equal processor, every figure must be the same to the bit; elsewhere the losses must agree within the tolerance.
     """
     from study.home import open_home
-    from study.jobs.inside import settle
+    from study.job_environment import settle
     from study.progress import TerminalView
     from study.reproduction.reproducing import Wanted, to_document
     from study.reproduction.reproducing import reproduce as run

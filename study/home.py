@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from search_spaces.errors import SpecError
-from study.jobs.inside import is_job
+from study.job_environment import is_job
 from trainers.parts import parts_dir
 from trainers.store_settings import STORE_VARIABLE
 

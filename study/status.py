@@ -6,9 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.live import Live
-
 from study.ledger import Claim, Event, Ledger, StudyState
 from study.records import PACK_READY, PACKS_AWAITED, Outcome, Phase
 
@@ -62,6 +59,9 @@ def waits_for(events: Sequence[Event], holder: Claim) -> str | None:
 
 def watch_status(ledger: Ledger, study: str) -> None:
     """Show a study's status until it no longer runs."""
+    from rich.console import Console
+    from rich.live import Live
+
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
         while True:
             document, text = study_status(ledger, study)

@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from search_spaces.errors import SpecError
+from study.job_environment import SHOWN_ADDRESS
 from study.jobs.address import dashboard_url
 from study.jobs.dashboard import ask
-from study.jobs.inside import SHOWN_ADDRESS
 
 STOP_WAIT_S = 180
 """How long Ray waits between asking a job to end and killing it; a driver writes its report in the meantime."""

@@ -4,7 +4,7 @@ import pytest
 
 from search_spaces.errors import SpecError
 from study.home import home_at
-from study.jobs.inside import SHOWN_ADDRESS
+from study.job_environment import SHOWN_ADDRESS
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from study.jobs.inside import SHOWN_ADDRESS, cluster_address, is_job, settle, shown_address
+from study.job_environment import SHOWN_ADDRESS, cluster_address, is_job, settle, shown_address
 
 CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 

@@ -4,8 +4,8 @@ import pytest
 
 from search_spaces.errors import SpecError
 from study import jobs
+from study.job_environment import SHOWN_ADDRESS
 from study.jobs.dashboard import NoAnswerError
-from study.jobs.inside import SHOWN_ADDRESS
 
 
 def test_a_command_is_submitted_as_it_is_typed(dashboard):

@@ -8,6 +8,7 @@ import pytest
 
 from study.home import home_at
 from study.jobs import JobState, JobStatus
+from study.service import launcher as launching
 from study.service.launcher import JobLauncher, LocalLauncher, arguments
 from tests.study.service.support import wait_until
 
@@ -73,7 +74,7 @@ def test_a_job_is_told_no_secret_and_its_failure_is_kept(home: Path, monkeypatch
     monkeypatch.setattr(
         "study.jobs.follow", lambda _address, _job: iter([f"line {number}" for number in range(30)])
     )
-    monkeypatch.setattr("study.service.launcher._JOB_POLL_S", 0.01)
+    monkeypatch.setattr(launching, "_JOB_POLL_S", 0.01)
     told: list[tuple[str, str, str]] = []
     launcher = JobLauncher(
         "http://head:8265",
