@@ -43,6 +43,12 @@ class Containers:
             with suppress(ProcessLookupError):
                 (group / "cgroup.procs").write_text(str(one), encoding="ascii")
 
+    def enter(self, container: str) -> list[str]:
+        """A command that runs another in a service's container, as `docker compose exec` does."""
+        if self.folder is None:
+            return []
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.folder / container / "cgroup.procs")]
+
 
 @contextmanager
 def containers() -> Iterator[Containers]:

@@ -86,6 +86,8 @@ class Asked:
     """The command that tells a study's status at a terminal; the study's name is added."""
     environment: Mapping[str, str]
     """Variables that it has besides."""
+    entered_by: Sequence[str] = ()
+    """A command that enters a container and runs the one that follows it."""
 
 
 @contextmanager
@@ -122,7 +124,7 @@ def _clients(pipe: Connection, began: float, asked: Asked) -> None:
         return lambda study: _ask(f"{asked.url}{path.format(study=study)}", asked.token)
 
     def status(study: str) -> None:
-        command, environment = [*asked.status, study], os.environ | asked.environment
+        command, environment = [*asked.entered_by, *asked.status, study], os.environ | asked.environment
         subprocess.run(command, env=environment, check=True, capture_output=True, start_new_session=True)
 
     with ExitStack() as stack:

@@ -69,7 +69,11 @@ class World:
         """What clients ask, and where."""
         status = [sys.executable, "-m", "study.cli", "status", "--home", str(self.home)]
         return Asked(
-            url=self.service_url, token=self.token, status=tuple(status), environment=self.environment
+            url=self.service_url,
+            token=self.token,
+            status=tuple(status),
+            environment=self.environment,
+            entered_by=tuple(self.containers.enter("service")),
         )
 
 
