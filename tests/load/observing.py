@@ -25,7 +25,6 @@ PATHS: Mapping[str, str] = {
     "health": "/health/ready",
 }
 """Each is asked for by a client of its own, so that none waits for another's answer."""
-STATUS = "trialwright status"
 ASK_EVERY_S, STATUS_EVERY_S = 2.0, 15.0
 _PATIENCE_S = 60.0
 
@@ -82,8 +81,8 @@ class Asked:
     """Of the service."""
     token: str
     """Of a reader."""
-    status: Sequence[str]
-    """The command that tells a study's status at a terminal; the study's name is added."""
+    commands: Mapping[str, Sequence[str]]
+    """That tell a study's status at a terminal, by the names of their answers; the study's name is added."""
     environment: Mapping[str, str]
     """Variables that it has besides."""
     entered_by: Sequence[str] = ()
@@ -123,14 +122,19 @@ def _clients(pipe: Connection, began: float, asked: Asked) -> None:
     def ask(path: str) -> Callable[[str], None]:
         return lambda study: _ask(f"{asked.url}{path.format(study=study)}", asked.token)
 
-    def status(study: str) -> None:
-        command, environment = [*asked.entered_by, *asked.status, study], os.environ | asked.environment
-        subprocess.run(command, env=environment, check=True, capture_output=True, start_new_session=True)
+    def run(command: Sequence[str]) -> Callable[[str], None]:
+        def once(study: str) -> None:
+            environment = os.environ | asked.environment
+            entered = [*asked.entered_by, *command, study]
+            subprocess.run(entered, env=environment, check=True, capture_output=True, start_new_session=True)
+
+        return once
 
     with ExitStack() as stack:
         for name, path in PATHS.items():
             stack.enter_context(_repeating(_asked(watch, name, ask(path)), ASK_EVERY_S))
-        stack.enter_context(_repeating(_asked(watch, STATUS, status), STATUS_EVERY_S))
+        for name, command in asked.commands.items():
+            stack.enter_context(_repeating(_asked(watch, name, run(command)), STATUS_EVERY_S))
         while (studies := pipe.recv()) is not None:
             watch.studies = studies
     pipe.send(watch.answers)

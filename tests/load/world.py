@@ -67,12 +67,15 @@ class World:
     @property
     def asked(self) -> Asked:
         """What clients ask, and where."""
-        status = [sys.executable, "-m", "study.cli", "status", "--home", str(self.home)]
+        status = (sys.executable, "-m", "study.cli", "status")
         return Asked(
             url=self.service_url,
             token=self.token,
-            status=tuple(status),
-            environment=self.environment,
+            commands={
+                "trialwright status": (*status, "--home", str(self.home)),
+                "trialwright status --address": (*status, "--address", self.service_url),
+            },
+            environment=self.environment | {"TRIALWRIGHT_TOKEN": self.token},
             entered_by=tuple(self.containers.enter("service")),
         )
 
