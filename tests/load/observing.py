@@ -91,7 +91,7 @@ class Asked:
 
 @contextmanager
 def asking(watch: Watch, asked: Asked) -> Iterator[None]:
-    """Ask for every path, and for the status at a terminal, again and again for the duration of a block.
+    """Ask for every path, and at one terminal for the status, again and again for the duration of a block.
 
     The clients are threads of a process and a session of their own: what else a test does slows no client.
 
@@ -133,8 +133,8 @@ def _clients(pipe: Connection, began: float, asked: Asked) -> None:
     with ExitStack() as stack:
         for name, path in PATHS.items():
             stack.enter_context(_repeating(_asked(watch, name, ask(path)), ASK_EVERY_S))
-        for name, command in asked.commands.items():
-            stack.enter_context(_repeating(_asked(watch, name, run(command)), STATUS_EVERY_S))
+        commands = [_asked(watch, name, run(command)) for name, command in asked.commands.items()]
+        stack.enter_context(_repeating(_in_turn(commands), STATUS_EVERY_S / len(commands)))
         while (studies := pipe.recv()) is not None:
             watch.studies = studies
     pipe.send(watch.answers)
@@ -168,6 +168,16 @@ def _asked(watch: Watch, name: str, call: Callable[[str], None]) -> Callable[[],
         except Exception as error:  # noqa: BLE001 (an answer that did not come is what is looked for)
             problem = f"{type(error).__name__}: {error}"
         answers.append(Answer(at_s=at_s, took_s=watch.at_s - at_s, problem=problem))
+
+    return once
+
+
+def _in_turn(calls: Sequence[Callable[[], None]]) -> Callable[[], None]:
+    """A call of the next one each time."""
+    turns = itertools.cycle(calls)
+
+    def once() -> None:
+        next(turns)()
 
     return once
 

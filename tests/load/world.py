@@ -34,6 +34,8 @@ class World:
 
     folder: Path
     ledger_url: str
+    environment: dict[str, str]
+    """Variables by which a command finds ledger and MLflow."""
     mlflow: MlflowServer
     proxy: FaultyProxy
     service_url: str
@@ -50,11 +52,6 @@ class World:
     def home(self) -> Path:
         """The home of every study."""
         return self.folder / "home"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables by which a command finds ledger and MLflow."""
-        return {"TRIALWRIGHT_LEDGER": self.ledger_url, "MLFLOW_TRACKING_URI": self.proxy.uri}
 
     def launch(self, file: Path, step_s: float) -> LightDriver:
         """Start `trialwright launch`; a joint step of its pack takes `step_s` seconds."""
@@ -145,6 +142,7 @@ def load_world(folder: Path) -> Iterator[World]:
             world = World(
                 folder=folder,
                 ledger_url=ledger_url,
+                environment=environment,
                 mlflow=tracking,
                 proxy=proxy,
                 service_url=url,
